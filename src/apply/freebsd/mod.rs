@@ -1,0 +1,114 @@
+//! Performing and reverting the steps of FreeBSD: both of a step side by side.
+
+mod copy;
+mod inroot;
+mod jail;
+mod limits;
+mod mounts;
+mod network;
+
+use super::Outcome;
+use crate::error::{Context, Error, Result};
+use crate::plan::Step as AnyStep;
+use crate::plan::freebsd::Step;
+use crate::sys::freebsd as sys;
+
+pub use jail::{descendants, find, processes_in, wait_until_empty};
+pub use limits::usage;
+
+fn own(step: &AnyStep) -> Result<&Step> {
+    match step {
+        AnyStep::Freebsd(step) => Ok(step),
+        AnyStep::Linux(_) => Err(Error::text("a step of Linux cannot be done on FreeBSD")),
+    }
+}
+
+/// What a step is going to leave, as far as it can be told before: it goes
+/// into the journal with the intent, for a runtime that is killed before it
+/// can write the outcome. It changes nothing.
+///
+/// # Errors
+/// What makes the step impossible, before it has touched anything.
+pub fn foresee(step: &AnyStep) -> Result<Option<Outcome>> {
+    match own(step)? {
+        Step::MountPoint { root, destination, source } => {
+            mounts::foresee_point(root, destination, source.as_deref()).map(Some)
+        }
+        Step::FileSystem { root, destination, .. } => mounts::foresee(root, destination).map(Some),
+        Step::ChildrenMax { jail } => jail::foresee_children(jail).map(Some),
+        Step::Alias { interface, address } => network::foresee_alias(interface, *address).map(|()| None),
+        Step::Jail { name, .. } => jail::foresee(name).map(|()| None),
+        Step::Module { .. }
+        | Step::DeviceRules { .. }
+        | Step::Rctl(_)
+        | Step::Cpuset { .. }
+        | Step::VnetInterface { .. } => Ok(None),
+    }
+}
+
+/// Performs a step.
+///
+/// # Errors
+/// What failed; what the step left by then is taken back by [`revert`].
+pub fn perform(step: &AnyStep) -> Result<Outcome> {
+    match own(step)? {
+        Step::Module { name, parameter } => module(name, parameter),
+        Step::MountPoint { root, destination, source } => {
+            mounts::make_point(root, destination, source.as_deref())
+        }
+        Step::FileSystem { root, destination, fstype, source, options, copy_up } => {
+            let wanted = mounts::Wanted { root, destination, fstype, source: source.as_deref(), options };
+            mounts::mount(&wanted, *copy_up)
+        }
+        Step::DeviceRules { root, destination, rules } => mounts::apply_rules(root, destination, rules),
+        Step::ChildrenMax { jail } => jail::raise_children(jail),
+        Step::Alias { interface, address } => network::add_alias(interface, *address),
+        Step::Jail { name, path, parameters } => jail::create(name, path, parameters),
+        Step::Rctl(limit) => limits::add(limit),
+        Step::Cpuset { jail, cpus } => jail::set_processors(jail, cpus),
+        Step::VnetInterface { jail, interface } => network::give(jail, interface),
+    }
+}
+
+/// Takes a step back: what `outcome` names, or, for a runtime that was killed
+/// in the middle of it, what the kernel shows of it.
+///
+/// # Errors
+/// What could not be taken back.
+pub fn revert(step: &AnyStep, outcome: Option<&Outcome>) -> Result<()> {
+    if outcome == Some(&Outcome::Kept) {
+        return Ok(());
+    }
+    match own(step)? {
+        // Others may have come to use the module, or the next container will.
+        Step::Module { .. } => Ok(()),
+        Step::MountPoint { root, .. } => mounts::remove_points(root, outcome),
+        Step::FileSystem { root, destination, fstype, .. } => {
+            mounts::unmount(root, destination, fstype, outcome)
+        }
+        // They belong to the mount and end with it.
+        Step::DeviceRules { .. } => Ok(()),
+        Step::ChildrenMax { jail } => jail::lower_children(jail, outcome),
+        Step::Alias { interface, address } => network::remove_alias(interface, *address),
+        Step::Jail { name, path, .. } => jail::remove(name, path, outcome),
+        Step::Rctl(limit) => limits::remove(limit),
+        // It belongs to the jail and ends with it.
+        Step::Cpuset { .. } => Ok(()),
+        Step::VnetInterface { jail, interface } => network::take_back(jail, interface),
+    }
+}
+
+/// Loads a kernel module unless the parameter that it brings is there.
+fn module(name: &str, parameter: &str) -> Result<Outcome> {
+    if jail::is_parameter(parameter) {
+        return Ok(Outcome::Kept);
+    }
+    let hint = format!("load it with: kldload {name}");
+    sys::load_module(name)
+        .doing("load the kernel module", format_args!("{name} for {parameter}"))
+        .map_err(|e| e.hint(hint.clone()))?;
+    if jail::is_parameter(parameter) {
+        return Ok(Outcome::Done);
+    }
+    Err(Error::text(format_args!("{parameter} is unknown to this kernel, with its module {name} too")))
+}

@@ -1,0 +1,285 @@
+//! Mount points, mounts and the devices of devfs.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::fchdir;
+
+use super::copy::copy_tree;
+use super::inroot::{Lookup, look_up, make_missing, remove_made};
+use crate::apply::Outcome;
+use crate::error::{Context, Error, Result, io_name};
+use crate::plan::freebsd::Rule;
+use crate::sys::freebsd::{devfs, mount as sys};
+
+/// What is to be mounted.
+pub(super) struct Wanted<'a> {
+    pub root: &'a Path,
+    pub destination: &'a Path,
+    pub fstype: &'a str,
+    pub source: Option<&'a Path>,
+    pub options: &'a [String],
+}
+
+pub(super) fn foresee_point(root: &Path, destination: &Path, source: Option<&Path>) -> Result<Outcome> {
+    is_file(source)?;
+    Ok(Outcome::Created(look_up(root, destination)?.to_make()))
+}
+
+pub(super) fn make_point(root: &Path, destination: &Path, source: Option<&Path>) -> Result<Outcome> {
+    let file = is_file(source)?;
+    let lookup = look_up(root, destination)?;
+    let created = lookup.to_make();
+    make_missing(root, lookup, file)?;
+    Ok(Outcome::Created(created))
+}
+
+pub(super) fn remove_points(root: &Path, outcome: Option<&Outcome>) -> Result<()> {
+    let created = match outcome {
+        Some(Outcome::Created(created)) => created,
+        _ => return Ok(()),
+    };
+    created.iter().rev().try_for_each(|path| remove_made(root, path))
+}
+
+pub(super) fn foresee(root: &Path, destination: &Path) -> Result<Outcome> {
+    let lookup = look_up(root, destination)?;
+    let below = sys::of(lookup.found.fd.as_fd()).doing("look at", destination.display())?.fsid;
+    Ok(Outcome::Mounting { below, created: lookup.to_make() })
+}
+
+/// Whether a file is to be mounted rather than a directory; nullfs takes
+/// nothing else.
+fn is_file(source: Option<&Path>) -> Result<bool> {
+    let Some(source) = source else { return Ok(false) };
+    let kind = std::fs::metadata(source).doing("mount", source.display())?.file_type();
+    if kind.is_dir() || kind.is_file() {
+        return Ok(kind.is_file());
+    }
+    let what = if kind.is_socket() {
+        "a socket"
+    } else if kind.is_fifo() {
+        "a fifo"
+    } else {
+        "a device"
+    };
+    let fault = Error::new("mount", source.display(), format_args!("it is {what}; nullfs takes directories and regular files"));
+    Err(fault.hint("mount the directory that it is in"))
+}
+
+/// How often a mount that met a lock held elsewhere is tried again: nullfs
+/// gives EDEADLK now and then while others look at the same directories.
+const DEADLOCK_RETRIES: u32 = 10;
+
+pub(super) fn mount(wanted: &Wanted, copy_up: bool) -> Result<Outcome> {
+    let file = is_file(wanted.source.filter(|_| wanted.fstype == "nullfs"))?;
+    if wanted.fstype == "devfs" {
+        check_ruleset(wanted.options)?;
+    }
+    let lookup = look_up(wanted.root, wanted.destination)?;
+    let created = lookup.to_make();
+    let below = sys::of(lookup.found.fd.as_fd()).doing("look at", wanted.destination.display())?.fsid;
+    make_missing(wanted.root, lookup, file)?;
+    let Lookup { found, parent, .. } = look_up(wanted.root, wanted.destination)?;
+    if found.is_dir == file {
+        let (is, source) = if file { ("a directory", "a file") } else { ("a file", "a directory") };
+        return Err(fault(wanted, format_args!("the mount point is {is} and the source {source}")));
+    }
+    let covered = if copy_up { Some(open_directory(found.fd.as_fd())?) } else { None };
+    // A directory is mounted on by its descriptor alone; a file by its name in
+    // a directory whose descriptor was found without following links.
+    let name = found.path.file_name().filter(|_| file).map(ToOwned::to_owned);
+    let at = match (&name, &parent) {
+        (Some(_), Some(parent)) => parent,
+        _ => &found.fd,
+    };
+    within(at, || call(wanted, name.as_deref().unwrap_or(OsStr::new("."))))?;
+
+    let now = look_up(wanted.root, wanted.destination)?;
+    let mounted = sys::of(now.found.fd.as_fd()).doing("look at", wanted.destination.display())?;
+    if mounted.fsid == below || !is_type(&mounted.fstype, wanted.fstype) {
+        return Err(fault(wanted, "another process changed the mount point meanwhile"));
+    }
+    if let Some(covered) = covered {
+        let copied = copy_tree(covered, open_directory(now.found.fd.as_fd())?);
+        if let Err(error) = copied {
+            let _ = sys::unmount(mounted.fsid, true);
+            return Err(error);
+        }
+    }
+    Ok(Outcome::Mounted { fsid: mounted.fsid, created })
+}
+
+/// The type that statfs(2) shows for a mount of the wanted one.
+fn is_type(shown: &str, wanted: &str) -> bool {
+    shown == wanted || shown.starts_with("fusefs")
+}
+
+fn fault(wanted: &Wanted, cause: impl std::fmt::Display) -> Error {
+    let on = wanted.root.join(wanted.destination.strip_prefix("/").unwrap_or(wanted.destination));
+    let source = wanted.source.unwrap_or(Path::new(wanted.fstype));
+    Error::new("mount", format_args!("{} on {}", source.display(), on.display()), format_args!("{}: {cause}", wanted.fstype))
+}
+
+/// Does something with the directory as working directory.
+fn within<T>(directory: &OwnedFd, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let before = open(".", flags, Mode::empty());
+    fchdir(directory).doing("enter", "the mount point")?;
+    let result = act();
+    // Relative paths of the command line go on to mean what they meant.
+    match before {
+        Ok(before) => fchdir(&before).doing("return to", "the working directory")?,
+        Err(_) => nix::unistd::chdir("/").doing("leave", "the mount point")?,
+    }
+    result
+}
+
+fn call(wanted: &Wanted, on: &OsStr) -> Result<()> {
+    let mut options = vec![("fstype", Some(OsStr::new(wanted.fstype))), ("fspath", Some(on))];
+    if let Some(source) = wanted.source {
+        options.push(("from", Some(source.as_os_str())));
+    }
+    for option in wanted.options {
+        options.push(match option.split_once('=') {
+            Some((name, value)) => (name, Some(OsStr::new(value))),
+            None => (option.as_str(), None),
+        });
+    }
+    let mut tries = 0;
+    loop {
+        let error = match sys::mount(&options) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if error.errno == Errno::EDEADLK && tries < DEADLOCK_RETRIES {
+            tries += 1;
+            std::thread::sleep(Duration::from_millis(5));
+            continue;
+        }
+        let fault = fault(wanted, &error);
+        return Err(match error.errno {
+            Errno::ENODEV => fault.hint(format!("load its module with: kldload {}", wanted.fstype)),
+            Errno::EPERM => fault.hint("mounting needs root, and in a jail allow.mount and its type"),
+            _ => fault,
+        });
+    }
+}
+
+fn open_directory(fd: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    openat(fd, ".", flags, Mode::empty()).doing("open", "the mount point")
+}
+
+/// A ruleset that does not exist, or has no rules, would show every device of
+/// the host.
+fn check_ruleset(options: &[String]) -> Result<()> {
+    let Some(number) = options.iter().find_map(|option| option.strip_prefix("ruleset=")) else {
+        return Ok(());
+    };
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let dev = open("/dev", flags, Mode::empty()).doing("open", "/dev")?;
+    let ruleset = number.parse().unwrap_or(0);
+    match devfs::has_rules(dev.as_fd(), ruleset) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let fault = Error::new("mount", "devfs", format_args!("the host has no devfs ruleset {ruleset}"));
+            Err(fault.hint("load the rulesets with: service devfs restart"))
+        }
+        // In a jail the rules cannot be read; there the kernel applies the
+        // jail's own ruleset.
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::ENOTTY)) => Ok(()),
+        Err(e) => Err(Error::new("read the devfs ruleset", ruleset, io_name(&e))),
+    }
+}
+
+pub(super) fn apply_rules(root: &Path, destination: &Path, rules: &[Rule]) -> Result<Outcome> {
+    let found = look_up(root, destination)?.found;
+    let object = || format!("the devices of {} in {}", destination.display(), root.display());
+    let mounted = sys::of(found.fd.as_fd()).doing("set", object())?;
+    if mounted.fstype != "devfs" {
+        return Err(Error::new("set", object(), "it is not a devfs"));
+    }
+    let directory = open_directory(found.fd.as_fd())?;
+    for rule in rules {
+        let raw = devfs::Rule {
+            pattern: rule.path.as_deref(),
+            show: rule.show,
+            uid: rule.user,
+            gid: rule.group,
+            mode: rule.mode,
+            include: rule.include,
+        };
+        devfs::apply(directory.as_fd(), raw).doing("apply the devfs rule", rule)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Unmounts what the outcome names; for a mount that a killed runtime may have
+/// made, what is there now and was not before.
+pub(super) fn unmount(
+    root: &Path,
+    destination: &Path,
+    fstype: &str,
+    outcome: Option<&Outcome>,
+) -> Result<()> {
+    let (fsid, created) = match outcome {
+        Some(Outcome::Mounted { fsid, created }) => (Some(*fsid), created.as_slice()),
+        Some(Outcome::Mounting { below, created }) => (made_since(root, destination, fstype, *below), created.as_slice()),
+        _ => (None, &[] as &[PathBuf]),
+    };
+    if let Some(fsid) = fsid {
+        let all = sys::all().doing("list", "the mounted file systems")?;
+        if let Some(mounted) = all.iter().find(|m| m.fsid == fsid && is_type(&m.fstype, fstype)) {
+            detach(mounted, &all)?;
+        }
+    }
+    created.iter().rev().try_for_each(|path| remove_made(root, path))
+}
+
+fn made_since(root: &Path, destination: &Path, fstype: &str, below: [i32; 2]) -> Option<[i32; 2]> {
+    let lookup = look_up(root, destination).ok().filter(|lookup| lookup.missing.is_empty())?;
+    let there = sys::of(lookup.found.fd.as_fd()).ok()?;
+    (there.fsid != below && is_type(&there.fstype, fstype)).then_some(there.fsid)
+}
+
+/// How long a mount that is in use is waited for: processes that have just
+/// ended release their files a moment later.
+const BUSY_RETRIES: u32 = 10;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+fn detach(mounted: &sys::Mount, all: &[sys::Mount]) -> Result<()> {
+    let object = mounted.on.display();
+    // A mount on top of this one, or inside it, is someone else's: brig's own
+    // are gone by now. Forcing would cut it off where nobody could reach it.
+    let at = all.iter().position(|m| m.fsid == mounted.fsid).unwrap_or(0);
+    let inside = |m: &&sys::Mount| m.on != mounted.on && m.on.starts_with(&mounted.on);
+    let on_top = all[at + 1..].iter().find(|m| m.on == mounted.on);
+    if let Some(other) = all[at + 1..].iter().find(inside).or(on_top) {
+        let cause = format!("{} is still mounted on {}", other.from.display(), other.on.display());
+        return Err(Error::new("unmount", object, cause).hint("unmount it first"));
+    }
+    for _ in 0..BUSY_RETRIES {
+        match sys::unmount(mounted.fsid, false) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(BUSY_PAUSE),
+            Err(e) if is_gone(&e) => return Ok(()),
+            Err(e) => return Err(e).doing("unmount", object),
+        }
+    }
+    match sys::unmount(mounted.fsid, true) {
+        Ok(()) => Ok(()),
+        Err(e) if is_gone(&e) => Ok(()),
+        Err(e) => Err(e).doing("unmount by force", object),
+    }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL))
+}

@@ -1,0 +1,141 @@
+//! The root file system: made a mount, entered, and closed off.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::{chdir, chroot, fchdir, pivot_root};
+
+use crate::error::{Context, Error, Result, errno_name};
+
+const NONE: Option<&str> = None;
+
+/// Cuts the namespace off from the host's mounts and binds the root file
+/// system onto itself.
+pub(super) fn prepare(rootfs: &Path, propagation: u64) -> Result<()> {
+    let flags = MsFlags::from_bits_truncate(propagation as _);
+    mount(NONE, "/", NONE, flags, NONE).doing("set the propagation of", "/")?;
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    let bound = mount(Some(rootfs), rootfs, NONE, flags, NONE);
+    bound.doing("bind", format_args!("root.path {}", rootfs.display()))?;
+    // pivot_root(2) refuses a root that is shared.
+    mount(NONE, rootfs, NONE, MsFlags::MS_PRIVATE, NONE).doing("make private", rootfs.display())
+}
+
+/// Makes the root file system the root, and lets go of the host's.
+pub(super) fn pivot(rootfs: &Path, moving: bool, propagation: Option<u64>) -> Result<()> {
+    if moving {
+        chdir(rootfs).doing("enter", rootfs.display())?;
+        let moved = mount(Some("."), "/", NONE, MsFlags::MS_MOVE, NONE);
+        moved.doing("move to /", rootfs.display())?;
+        chroot(".").doing("enter", rootfs.display())?;
+    } else {
+        use nix::fcntl::{OFlag, open};
+        use nix::sys::stat::Mode;
+        let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let new = open(rootfs, flags, Mode::empty()).doing("open", rootfs.display())?;
+        fchdir(&new).doing("enter", rootfs.display())?;
+        // The old root lands on top of the new one, and goes from there.
+        pivot_root(".", ".").map_err(|errno| {
+            let fault = Error::new("pivot into", rootfs.display(), errno_name(errno));
+            match errno {
+                Errno::EINVAL => fault.hint("where / is a ramdisk, use --no-pivot"),
+                _ => fault,
+            }
+        })?;
+        let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
+        mount(NONE, ".", NONE, slave, NONE).doing("cut off", "the old root")?;
+        umount2(".", MntFlags::MNT_DETACH).doing("leave", "the old root")?;
+    }
+    chdir("/").doing("enter", "/")?;
+    if let Some(flags) = propagation {
+        let flags = MsFlags::from_bits_truncate(flags as _);
+        mount(NONE, "/", NONE, flags, NONE).doing("set", "linux.rootfsPropagation")?;
+    }
+    Ok(())
+}
+
+/// Makes the mount on a path read-only and keeps its other flags, which a user
+/// namespace may have locked.
+pub(super) fn read_only(path: &Path, recursive: bool) -> Result<()> {
+    use nix::sys::statvfs::{FsFlags, statvfs};
+    let have = statvfs(path).doing("look at", path.display())?.flags();
+    let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    for (has, flag) in [
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ] {
+        if have.contains(has) {
+            flags |= flag;
+        }
+    }
+    if recursive {
+        flags |= MsFlags::MS_REC;
+    }
+    mount(NONE, path, NONE, flags, NONE).doing("make read-only", path.display())
+}
+
+/// Makes a path read-only; one that is not there needs nothing.
+pub(super) fn read_only_path(path: &Path) -> Result<()> {
+    match mount(
+        Some(path),
+        path,
+        NONE,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        NONE,
+    ) {
+        Ok(()) => read_only(path, true),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
+        Err(errno) => Err(errno).doing("make read-only", path.display()),
+    }
+}
+
+/// Makes a path unreadable: a file becomes /dev/null, a directory an empty
+/// read-only one.
+pub(super) fn mask(path: &Path) -> Result<()> {
+    match mount(Some("/dev/null"), path, NONE, MsFlags::MS_BIND, NONE) {
+        Ok(()) => Ok(()),
+        // A directory, which a file cannot be bound on.
+        Err(Errno::ENOTDIR) if path.is_dir() => {
+            let flags =
+                MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            let data = Some("nr_blocks=1,nr_inodes=1");
+            mount(Some("tmpfs"), path, Some("tmpfs"), flags, data).doing("mask", path.display())
+        }
+        Err(Errno::ENOENT | Errno::ENOTDIR) if !path.exists() => Ok(()),
+        Err(errno) => Err(errno).doing("mask", path.display()),
+    }
+}
+
+/// Shows the terminal as /dev/console, which programs look for.
+///
+/// # Errors
+/// /dev cannot be written to, or the bind mount fails.
+pub fn bind_console(terminal: &Path) -> Result<()> {
+    let console = Path::new("/dev/console");
+    match std::fs::symlink_metadata(console) {
+        Ok(found) if found.file_type().is_symlink() => {
+            return Err(Error::property(
+                "/dev/console",
+                "is a symbolic link inside the container",
+            ));
+        }
+        Ok(_) => {}
+        Err(_) => {
+            let made = std::fs::OpenOptions::new()
+                .create_new(true)
+                .write(true)
+                .open(console);
+            // Without a /dev of its own the container does without.
+            if made.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    let bound = mount(Some(terminal), console, NONE, MsFlags::MS_BIND, NONE);
+    bound.doing("bind the terminal on", console.display())
+}

@@ -1,0 +1,62 @@
+//! `brig gc`: takes back what killed runtimes and reboots left behind.
+
+use super::{Session, delete};
+use crate::cli::Gc;
+use crate::config::Config;
+use crate::container::Directory;
+use crate::error::{Error, Result};
+use crate::sys;
+
+pub fn command(session: &Session, args: &Gc) -> Result<()> {
+    let mut failures = Vec::new();
+    for directory in Directory::all(&session.root)? {
+        let Some(reason) = leftover(&directory) else {
+            continue;
+        };
+        super::write(&format!("{}: {reason}\n", directory.id()))?;
+        if args.dry_run {
+            continue;
+        }
+        if let Err(error) = reclaim(&directory) {
+            failures.push(format!("{}: {error}", directory.id()));
+        }
+    }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::text(failures.join("; ")))
+    }
+}
+
+/// Why nobody can need the container any more; None for one that somebody may.
+/// A stopped container of this boot stays: its engine deletes it.
+fn leftover(directory: &Directory) -> Option<&'static str> {
+    if directory.is_locked() {
+        return None;
+    }
+    match directory.load() {
+        Ok(state) if state.boot != sys::boot_id() => Some("the host was rebooted since"),
+        Ok(state) if state.init.is_none() => Some("its create was killed"),
+        Ok(_) => None,
+        Err(_) if directory.exists() => Some("its state file is missing or damaged"),
+        Err(_) => None,
+    }
+}
+
+fn reclaim(directory: &Directory) -> Result<()> {
+    let lock = directory.lock()?;
+    // The wait for the lock may have been a create that ended well.
+    if leftover_locked(directory).is_none() {
+        return Ok(());
+    }
+    let state = directory.load().ok();
+    let config = Config::parse_copy(&directory.config()).ok();
+    delete::remove(directory, state.as_ref(), config.as_ref(), lock)
+}
+
+fn leftover_locked(directory: &Directory) -> Option<()> {
+    match directory.load() {
+        Ok(state) => (state.boot != sys::boot_id() || state.init.is_none()).then_some(()),
+        Err(_) => directory.exists().then_some(()),
+    }
+}

@@ -1,0 +1,19 @@
+//! Names of the annotations that brig reads.
+
+/// Prefix of the annotations that set jail parameters, as podman, buildah and
+/// ocijail use them.
+pub const JAIL_PREFIX: &str = "org.freebsd.jail.";
+/// Parent jail of a container that joins another one's namespaces (podman).
+pub const PARENT_JAIL: &str = "org.freebsd.parentJail";
+/// Prefix of the annotations that set rctl(8) rules:
+/// `org.freebsd.rctl.RESOURCE = ACTION[:AMOUNT][/PER]`.
+pub const RCTL_PREFIX: &str = "org.freebsd.rctl.";
+/// The processors that the container may use, as `0-3,7`.
+pub const CPUSET: &str = "org.freebsd.cpuset";
+/// The routing table of the container's processes (setfib(2)).
+pub const EXEC_FIB: &str = "org.freebsd.jail.exec.fib";
+
+/// The path of an annotation in an error.
+pub fn path(key: &str) -> String {
+    format!("annotations[{key:?}]")
+}

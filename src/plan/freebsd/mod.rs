@@ -1,0 +1,168 @@
+//! The plan for FreeBSD: a jail, the mounts in it, its devices, network and
+//! limits.
+
+mod devfs;
+mod ignored;
+mod jail;
+pub mod limits;
+mod mounts;
+mod network;
+mod process;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Input, Plan};
+use crate::error::{Error, Result};
+use crate::host::Os;
+pub use devfs::Rule;
+pub use jail::{META_ID, Parameter, Value};
+pub use limits::Limit;
+pub use process::{check_process, resource_number};
+
+/// One act of the FreeBSD backend, done on the host and taken back at delete.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Step {
+    /// Loads a kernel module, unless the jail parameter that it brings is
+    /// there already. It stays loaded: others may use it by then.
+    Module {
+        /// Name for kldload(8).
+        name: String,
+        /// The jail parameter that needs it.
+        parameter: String,
+    },
+    /// Makes a mount point before the root becomes read-only.
+    MountPoint {
+        /// The root file system.
+        root: PathBuf,
+        /// Path in it.
+        destination: PathBuf,
+        /// What will be mounted there: a file needs a file to be mounted on.
+        source: Option<PathBuf>,
+    },
+    /// Mounts a file system; a mount point that is missing is made.
+    FileSystem {
+        /// The root file system; `destination` is resolved in it.
+        root: PathBuf,
+        /// Path in the root, as the configuration has it.
+        destination: PathBuf,
+        /// The type for nmount(2).
+        fstype: String,
+        /// The `from` of nmount(2), or nullfs's target.
+        source: Option<PathBuf>,
+        /// Options for nmount(2), as `ro` or `size=1m`.
+        options: Vec<String>,
+        /// Fill it with what it covers.
+        copy_up: bool,
+    },
+    /// Shows, hides or changes devices of a devfs mount.
+    DeviceRules {
+        /// The root file system.
+        root: PathBuf,
+        /// Where devfs is mounted in it.
+        destination: PathBuf,
+        /// What to change.
+        rules: Vec<Rule>,
+    },
+    /// Lets a jail have one more child.
+    ChildrenMax {
+        /// The jail's full name.
+        jail: String,
+    },
+    /// Adds an address to a host's interface.
+    Alias {
+        /// The interface.
+        interface: String,
+        /// The address, as a host's own (/32, /128).
+        address: IpAddr,
+    },
+    /// Makes the jail.
+    Jail {
+        /// Full name, with its parents.
+        name: String,
+        /// The root directory.
+        path: PathBuf,
+        /// Its parameters besides name, path and persist.
+        parameters: Vec<Parameter>,
+    },
+    /// Adds a resource limit.
+    Rctl(Limit),
+    /// Restricts the jail to some processors.
+    Cpuset {
+        /// The jail's full name.
+        jail: String,
+        /// Processor numbers.
+        cpus: Vec<u32>,
+    },
+    /// Moves an interface into the jail's network stack.
+    VnetInterface {
+        /// The jail's full name.
+        jail: String,
+        /// The interface.
+        interface: String,
+    },
+}
+
+/// Makes the plan. The order is that of need: modules before the parameters
+/// they bring, mounts before the jail that sees them, the jail before what is
+/// attached to it.
+///
+/// # Errors
+/// A property that FreeBSD cannot honour, by its path.
+pub fn plan(input: &Input) -> Result<Plan> {
+    let mut ignored = input.config.ignored.clone();
+    let rootfs = input.config.rootfs(input.bundle);
+    ignored::check(input, &mut ignored)?;
+    process::check(input)?;
+
+    let jail = jail::plan(input, &rootfs, &mut ignored)?;
+    let mounts = mounts::plan(input, &rootfs, &mut ignored)?;
+    let network = network::plan(input, &jail.name, &mut ignored)?;
+    let limits = limits::plan(input, &jail.name, &mut ignored)?;
+
+    let mut steps = jail.modules;
+    steps.extend(mounts);
+    steps.extend(network.before);
+    if let Some(parent) = jail.parent {
+        steps.push(Step::ChildrenMax { jail: parent });
+    }
+    steps.push(Step::Jail { name: jail.name, path: rootfs.clone(), parameters: jail.parameters });
+    steps.extend(limits);
+    steps.extend(network.after);
+    let steps = steps.into_iter().map(super::Step::Freebsd).collect();
+    let process = input.config.process().cloned();
+    Ok(Plan { os: Os::Freebsd, id: input.id.into(), rootfs, steps, process, ignored })
+}
+
+/// The jail's own name for a container id: the id itself wherever jail(8) can
+/// have it. `.` separates a jail's parents, and a name that reads as a number
+/// is taken for a jail id; both get a `~`, which no container id has, so no
+/// two ids share a name and the id can be read back.
+pub fn jail_name(id: &str) -> String {
+    let digits = id.strip_prefix(['+', '-']).unwrap_or(id);
+    let numeric = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let name = id.replace('.', "~");
+    if numeric { format!("~{name}") } else { name }
+}
+
+/// The longest full name of a jail in bytes (MAXHOSTNAMELEN without its NUL).
+const LONGEST_NAME: usize = 255;
+
+fn full_name(parent: Option<&str>, id: &str) -> Result<String> {
+    let own = jail_name(id);
+    let name = match parent {
+        Some(parent) => format!("{parent}.{own}"),
+        None => own,
+    };
+    if name.len() > LONGEST_NAME {
+        let fault = Error::new("name the jail", &name, "the name is longer than 255 bytes");
+        return Err(fault.hint("use a shorter container id"));
+    }
+    Ok(name)
+}

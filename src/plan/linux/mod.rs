@@ -1,0 +1,311 @@
+//! The plan for Linux: namespaces, cgroup, mounts and devices
+//! (config-linux.md).
+
+mod devices;
+pub mod mounts;
+mod namespaces;
+mod refuse;
+mod show;
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::LinuxResources;
+use serde::{Deserialize, Serialize};
+
+use super::{Input, Plan};
+use crate::error::{Error, Result};
+use crate::host::Os;
+pub use devices::Node;
+pub use mounts::Mount;
+pub use namespaces::{Kind, Mapping, Namespaces};
+
+/// One act of the Linux backend.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(
+    tag = "step",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+pub enum Step {
+    /// Makes or joins a cgroup and sets its limits.
+    Cgroup {
+        /// Path below the hierarchies' roots, or slice:prefix:name (systemd).
+        path: PathBuf,
+        /// Whether systemd makes it.
+        systemd: bool,
+        /// Whether it may fail for want of privilege.
+        optional: bool,
+        /// The limits.
+        resources: Option<Box<LinuxResources>>,
+    },
+    /// A path of the root file system that did not exist before.
+    MadePath {
+        /// The root file system.
+        root: PathBuf,
+        /// The path below it.
+        path: PathBuf,
+    },
+    /// Makes and joins namespaces while the process is forked.
+    Namespaces(Namespaces),
+    /// Sets the host name.
+    Hostname {
+        /// The name.
+        name: String,
+    },
+    /// Sets the NIS domain name.
+    Domainname {
+        /// The name.
+        name: String,
+    },
+    /// Cuts the mount namespace off from the host's and binds the root file
+    /// system onto itself, which makes it a mount.
+    Root {
+        /// The root file system.
+        rootfs: PathBuf,
+        /// Propagation of the namespace's mounts (MS_* flags).
+        propagation: u64,
+    },
+    /// Mounts below the root.
+    Mount(Mount),
+    /// Makes a device node.
+    Device(Node),
+    /// Makes a symbolic link, unless there is something already.
+    Link {
+        /// Where.
+        path: PathBuf,
+        /// What it points to.
+        target: PathBuf,
+    },
+    /// Sets a kernel parameter of the namespaces.
+    Sysctl {
+        /// With dots.
+        name: String,
+        /// As written to /proc/sys.
+        value: String,
+    },
+    /// Makes the root file system the root.
+    Pivot {
+        /// Move the mount onto / instead of pivot_root(2).
+        moving: bool,
+        /// Propagation of the new root (MS_* flags), if it is set.
+        propagation: Option<u64>,
+    },
+    /// Makes the root file system read-only.
+    ReadonlyRoot,
+    /// Makes a path unreadable.
+    Mask {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Makes a path read-only.
+    Readonly {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+impl Step {
+    /// Whether the container's process performs it.
+    pub fn is_inside(&self) -> bool {
+        !matches!(self, Step::Cgroup { .. } | Step::MadePath { .. })
+    }
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// A property that Linux or this host cannot honour, by its path.
+pub fn plan(input: &Input) -> Result<Plan> {
+    let config = input.config;
+    let linux = config.spec.linux().clone().unwrap_or_default();
+    let mut ignored = config.ignored.clone();
+    refuse::unsupported(input, &linux)?;
+    refuse::without_effect(config, &linux, &mut ignored);
+
+    let rootfs = config.rootfs(input.bundle);
+    let namespaces = namespaces::plan(input, &linux)?;
+    let nodes_are_bound = input.host.euid != 0 || input.host.nested || namespaces.has(Kind::User);
+    let mut steps = Vec::new();
+    steps.push(cgroup(input, &linux, namespaces.has(Kind::User))?);
+    let (own_uts, own_mount) = (namespaces.has(Kind::Uts), namespaces.has(Kind::Mount));
+    if !own_mount {
+        let hint = "add {\"type\": \"mount\"}";
+        let fault = Error::property(
+            "linux.namespaces",
+            "has no mount namespace, so mounts would reach the host",
+        );
+        return Err(fault.hint(hint));
+    }
+    let sysctls = sysctls(&linux, &namespaces)?;
+    steps.push(Step::Namespaces(namespaces));
+    if let Some(name) = config
+        .spec
+        .hostname()
+        .clone()
+        .filter(|name| !name.is_empty())
+    {
+        uts("hostname", own_uts)?;
+        steps.push(Step::Hostname { name });
+    }
+    if let Some(name) = config
+        .spec
+        .domainname()
+        .clone()
+        .filter(|name| !name.is_empty())
+    {
+        uts("domainname", own_uts)?;
+        steps.push(Step::Domainname { name });
+    }
+    let wanted = linux.rootfs_propagation().as_deref();
+    let root = mounts::root_propagation(wanted)?;
+    steps.push(Step::Root {
+        rootfs: rootfs.clone(),
+        propagation: root.namespace,
+    });
+    let mut dev_is_bound = false;
+    for (i, mount) in config.spec.mounts().iter().flatten().enumerate() {
+        let mount = mounts::plan(i, mount, input.bundle, linux.mount_label().as_deref())?;
+        if mount.target == Path::new("/dev") {
+            dev_is_bound = mount.is_bind();
+        }
+        steps.push(Step::Mount(mount));
+    }
+    if !dev_is_bound {
+        steps.extend(devices::plan(&linux, nodes_are_bound)?);
+    }
+    steps.push(Step::Pivot {
+        moving: input.no_pivot,
+        propagation: root.after_pivot,
+    });
+    steps.extend(sysctls);
+    let absolute = |at: &str, path: &str| {
+        if path.starts_with('/') {
+            return Ok(PathBuf::from(path));
+        }
+        Err(Error::property(
+            at,
+            format_args!("{path:?} is not an absolute path"),
+        ))
+    };
+    for (i, path) in linux.readonly_paths().iter().flatten().enumerate() {
+        let path = absolute(&format!("linux.readonlyPaths[{i}]"), path)?;
+        steps.push(Step::Readonly { path });
+    }
+    for (i, path) in linux.masked_paths().iter().flatten().enumerate() {
+        let path = absolute(&format!("linux.maskedPaths[{i}]"), path)?;
+        steps.push(Step::Mask { path });
+    }
+    if config.root_readonly() {
+        steps.push(Step::ReadonlyRoot);
+    }
+    let steps = steps.into_iter().map(super::Step::Linux).collect();
+    let process = input.config.process().cloned();
+    Ok(Plan {
+        os: Os::Linux,
+        id: input.id.into(),
+        rootfs,
+        steps,
+        process,
+        ignored,
+    })
+}
+
+fn uts(property: &str, own: bool) -> Result<()> {
+    if own {
+        return Ok(());
+    }
+    let fault = Error::property(property, "is set but the host's UTS namespace is used");
+    Err(fault.hint("add {\"type\": \"uts\"} to linux.namespaces"))
+}
+
+fn cgroup(input: &Input, linux: &oci_spec::runtime::Linux, userns: bool) -> Result<Step> {
+    let given = linux
+        .cgroups_path()
+        .clone()
+        .filter(|path| !path.as_os_str().is_empty());
+    let path = if input.systemd_cgroup {
+        let path = given.unwrap_or_else(|| format!("system.slice:brig:{}", input.id).into());
+        if path.to_string_lossy().split(':').count() != 3 {
+            let fault = format!(
+                "\"{}\" is not of the form slice:prefix:name",
+                path.display()
+            );
+            let fault = Error::property("linux.cgroupsPath", fault);
+            return Err(fault.hint("leave --systemd-cgroup out for a path"));
+        }
+        path
+    } else {
+        let path = given.unwrap_or_else(|| PathBuf::from("brig").join(input.id));
+        let mut clean = PathBuf::new();
+        for part in path.components() {
+            use std::path::Component;
+            match part {
+                Component::Normal(name) => clean.push(name),
+                Component::ParentDir => {
+                    let fault = format!("\"{}\" has .. in it", path.display());
+                    return Err(Error::property("linux.cgroupsPath", fault));
+                }
+                _ => {}
+            }
+        }
+        if clean.as_os_str().is_empty() {
+            return Err(Error::property(
+                "linux.cgroupsPath",
+                "is the root of the hierarchy",
+            ));
+        }
+        clean
+    };
+    let optional = input.host.euid != 0 || (input.host.nested && userns);
+    let resources = linux.resources().clone().map(Box::new);
+    Ok(Step::Cgroup {
+        path,
+        systemd: input.systemd_cgroup,
+        optional,
+        resources,
+    })
+}
+
+/// Only parameters of a namespace that the container has are its own; any
+/// other would change the host.
+fn sysctls(linux: &oci_spec::runtime::Linux, namespaces: &Namespaces) -> Result<Vec<Step>> {
+    let mut all: Vec<_> = linux.sysctl().iter().flatten().collect();
+    all.sort();
+    let mut steps = Vec::new();
+    for (name, value) in all {
+        let dotted = name.replace('/', ".");
+        let kind = match dotted.as_str() {
+            "kernel.hostname" | "kernel.domainname" => Some(Kind::Uts),
+            n if n.starts_with("kernel.msg")
+                || n.starts_with("kernel.shm")
+                || n == "kernel.sem" =>
+            {
+                Some(Kind::Ipc)
+            }
+            n if n.starts_with("fs.mqueue.") => Some(Kind::Ipc),
+            n if n.starts_with("net.") => Some(Kind::Network),
+            n if n.starts_with("user.") => Some(Kind::User),
+            _ => None,
+        };
+        let at = format!("linux.sysctl[{name}]");
+        match kind {
+            None => {
+                return Err(Error::property(
+                    at,
+                    "is not a parameter of any namespace, so it would change the host",
+                ));
+            }
+            Some(kind) if !namespaces.has(kind) => {
+                let fault =
+                    Error::property(at, format_args!("would change the host's {kind} namespace"));
+                return Err(fault.hint(format!("add {{\"type\": \"{kind}\"}} to linux.namespaces")));
+            }
+            // A slash stands for a dot in an interface's name, as in sysctl(8).
+            Some(_) => steps.push(Step::Sysctl {
+                name: name.clone(),
+                value: value.clone(),
+            }),
+        }
+    }
+    Ok(steps)
+}

@@ -1,0 +1,104 @@
+//! What this backend cannot honour, which is refused by its path, and what has
+//! no effect on Linux, which is listed.
+
+use oci_spec::runtime::Linux;
+
+use crate::config::{Config, Ignored};
+use crate::error::{Error, Result};
+use crate::plan::Input;
+
+pub(super) fn unsupported(input: &Input, linux: &Linux) -> Result<()> {
+    let refuse = |at: &str, why: &str| Err(Error::property(at, why));
+    if linux.intel_rdt().is_some() {
+        return refuse("linux.intelRdt", "is not supported");
+    }
+    if linux
+        .net_devices()
+        .as_ref()
+        .is_some_and(|devices| !devices.is_empty())
+    {
+        return refuse("linux.netDevices", "is not supported");
+    }
+    if linux.memory_policy().is_some() {
+        return refuse("linux.memoryPolicy", "is not supported");
+    }
+    let process = input.config.process();
+    let given = |label: &Option<String>| label.as_ref().is_some_and(|label| !label.is_empty());
+    if !input.host.apparmor && process.is_some_and(|p| given(p.apparmor_profile())) {
+        return refuse(
+            "process.apparmorProfile",
+            "is set but this host has no AppArmor",
+        );
+    }
+    if !input.host.selinux {
+        if process.is_some_and(|p| given(p.selinux_label())) {
+            return refuse(
+                "process.selinuxLabel",
+                "is set but this host has no SELinux",
+            );
+        }
+        if given(linux.mount_label()) {
+            return refuse("linux.mountLabel", "is set but this host has no SELinux");
+        }
+    }
+    if let Some(seccomp) = linux.seccomp() {
+        if seccomp.listener_path().is_some() {
+            return refuse("linux.seccomp.listenerPath", "is not supported");
+        }
+        if seccomp
+            .listener_metadata()
+            .as_ref()
+            .is_some_and(|m| !m.is_empty())
+        {
+            return refuse("linux.seccomp.listenerMetadata", "is not supported");
+        }
+    }
+    let resources = linux.resources().as_ref();
+    if resources.is_some_and(|r| r.rdma().as_ref().is_some_and(|rdma| !rdma.is_empty())) {
+        return refuse("linux.resources.rdma", "is not supported");
+    }
+    if resources.is_some_and(|r| r.unified().as_ref().is_some_and(|u| !u.is_empty()))
+        && !input.host.cgroup2
+    {
+        return refuse(
+            "linux.resources.unified",
+            "needs cgroup v2, which this host has not",
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn without_effect(config: &Config, linux: &Linux, ignored: &mut Vec<Ignored>) {
+    let mut add = |property: &str, reason: &str| {
+        ignored.push(Ignored {
+            property: property.into(),
+            reason: reason.into(),
+        });
+    };
+    if config.freebsd != crate::config::FreeBsd::default() {
+        add("freebsd", "is for FreeBSD");
+    }
+    for (property, set) in [
+        ("solaris", config.spec.solaris().is_some()),
+        ("windows", config.spec.windows().is_some()),
+        ("vm", config.spec.vm().is_some()),
+        ("zos", config.spec.zos().is_some()),
+    ] {
+        if set {
+            add(property, "is for another platform");
+        }
+    }
+    let memory = linux.resources().as_ref().and_then(|r| *r.memory());
+    if memory.is_some_and(|m| m.kernel().is_some()) {
+        add(
+            "linux.resources.memory.kernel",
+            "the kernel no longer limits kernel memory apart",
+        );
+    }
+    if memory.is_some_and(|m| m.kernel_tcp().is_some()) {
+        add(
+            "linux.resources.memory.kernelTCP",
+            "the kernel no longer limits it apart",
+        );
+    }
+}

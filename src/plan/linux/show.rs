@@ -1,0 +1,161 @@
+//! The steps of Linux in words.
+
+use std::fmt;
+
+use super::Step;
+use super::mounts::{Mount, flag};
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Cgroup {
+                path,
+                systemd,
+                resources,
+                ..
+            } => {
+                let how = if *systemd { " by systemd" } else { "" };
+                write!(f, "cgroup {}{how}", path.display())?;
+                match resources
+                    .as_ref()
+                    .and_then(|r| serde_json::to_string(r).ok())
+                {
+                    Some(limits) if limits != "{}" => write!(f, " with {limits}"),
+                    _ => Ok(()),
+                }
+            }
+            Step::MadePath { root, path } => {
+                write!(f, "made {} in {}", path.display(), root.display())
+            }
+            Step::Namespaces(all) => {
+                f.write_str("namespaces")?;
+                for kind in &all.new {
+                    write!(f, " {kind}")?;
+                }
+                for join in &all.join {
+                    write!(f, " {}={}", join.kind, join.path.display())?;
+                }
+                for (name, maps) in [("uids", &all.uid_mappings), ("gids", &all.gid_mappings)] {
+                    for map in maps {
+                        write!(f, " {name} {}:{}:{}", map.inside, map.outside, map.size)?;
+                    }
+                }
+                for offset in &all.time_offsets {
+                    write!(
+                        f,
+                        " {}+{}.{:09}s",
+                        offset.clock, offset.seconds, offset.nanoseconds
+                    )?;
+                }
+                Ok(())
+            }
+            Step::Hostname { name } => write!(f, "hostname {name}"),
+            Step::Domainname { name } => write!(f, "domainname {name}"),
+            Step::Root {
+                rootfs,
+                propagation,
+            } => {
+                let name = propagation_name(*propagation);
+                write!(f, "root {} ({name})", rootfs.display())
+            }
+            Step::Mount(mount) => show_mount(mount, f),
+            Step::Device(node) => {
+                let how = if node.bound { " bound" } else { "" };
+                let (kind, major, minor) = (node.kind, node.major, node.minor);
+                write!(
+                    f,
+                    "device {} {kind} {major}:{minor} mode {:04o}{how}",
+                    node.path.display(),
+                    node.mode
+                )
+            }
+            Step::Link { path, target } => {
+                write!(f, "link {} -> {}", path.display(), target.display())
+            }
+            Step::Sysctl { name, value } => write!(f, "sysctl {name}={value}"),
+            Step::Pivot {
+                moving,
+                propagation,
+            } => {
+                f.write_str(if *moving {
+                    "move the root"
+                } else {
+                    "pivot into the root"
+                })?;
+                match propagation {
+                    Some(flags) => write!(f, " ({})", propagation_name(*flags)),
+                    None => Ok(()),
+                }
+            }
+            Step::ReadonlyRoot => f.write_str("read-only /"),
+            Step::Mask { path } => write!(f, "mask {}", path.display()),
+            Step::Readonly { path } => write!(f, "read-only {}", path.display()),
+        }
+    }
+}
+
+fn show_mount(mount: &Mount, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(
+        f,
+        "mount {} {} on {}",
+        mount.fstype,
+        mount.source.display(),
+        mount.target.display()
+    )?;
+    let mut options: Vec<String> = Vec::new();
+    for (bit, name) in [
+        (flag::REC, "recursive"),
+        (flag::RDONLY, "ro"),
+        (flag::NOSUID, "nosuid"),
+        (flag::NODEV, "nodev"),
+        (flag::NOEXEC, "noexec"),
+        (flag::SYNCHRONOUS, "sync"),
+        (flag::REMOUNT, "remount"),
+        (flag::NOATIME, "noatime"),
+        (flag::NODIRATIME, "nodiratime"),
+        (flag::RELATIME, "relatime"),
+        (flag::STRICTATIME, "strictatime"),
+        (flag::NOSYMFOLLOW, "nosymfollow"),
+    ] {
+        if mount.flags & bit != 0 {
+            options.push(name.into());
+        }
+    }
+    options.extend(
+        mount
+            .propagation
+            .iter()
+            .map(|flags| propagation_name(*flags)),
+    );
+    if mount.recursive_set != 0 {
+        options.push(format!("set {:#x} below", mount.recursive_set));
+    }
+    if mount.recursive_clear != 0 {
+        options.push(format!("clear {:#x} below", mount.recursive_clear));
+    }
+    if mount.copy_up {
+        options.push("copy up".into());
+    }
+    if !mount.data.is_empty() {
+        options.push(mount.data.clone());
+    }
+    if options.is_empty() {
+        Ok(())
+    } else {
+        write!(f, " ({})", options.join(","))
+    }
+}
+
+fn propagation_name(flags: u64) -> String {
+    let name = match flags & !flag::REC {
+        flag::PRIVATE => "private",
+        flag::SLAVE => "slave",
+        flag::SHARED => "shared",
+        _ => "unbindable",
+    };
+    if flags & flag::REC != 0 {
+        format!("r{name}")
+    } else {
+        name.into()
+    }
+}

@@ -1,0 +1,61 @@
+//! The host's policy file: what an administrator decides for every container.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
+
+/// Where the policy is read from when --policy is not given.
+pub const DEFAULT_PATH: &str = if cfg!(target_os = "freebsd") {
+    "/usr/local/etc/brig.json"
+} else {
+    "/etc/brig.json"
+};
+
+/// The host's policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Policy {
+    /// The devfs ruleset of a devfs mount that names none (devfs.rules(5)).
+    pub devfs_ruleset: u32,
+    /// First and last number of the devfs rulesets that brig may make.
+    pub devfs_range: (u32, u32),
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            devfs_ruleset: 4,
+            devfs_range: (40_000, 49_999),
+        }
+    }
+}
+
+impl Policy {
+    /// Reads the policy: the given file, which must exist, or the default one,
+    /// which need not.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not a policy.
+    pub fn load(path: Option<&Path>) -> Result<Policy> {
+        let file = path.unwrap_or(Path::new(DEFAULT_PATH));
+        let raw = match std::fs::read(file) {
+            Ok(raw) => raw,
+            Err(e) if path.is_none() && e.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Policy::default());
+            }
+            Err(e) => return Err(e).doing("read the policy", file.display()),
+        };
+        let policy: Policy = serde_json::from_slice(&raw)
+            .map_err(|e| Error::new("read the policy", file.display(), e))?;
+        if policy.devfs_range.0 > policy.devfs_range.1 || policy.devfs_range.0 == 0 {
+            let fault = Error::property(
+                file.display(),
+                "devfsRange must be two rising numbers above 0",
+            );
+            return Err(fault);
+        }
+        Ok(policy)
+    }
+}

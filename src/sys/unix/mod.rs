@@ -1,0 +1,6 @@
+//! Calls that both systems have.
+
+pub mod descriptors;
+pub mod process;
+pub mod socket;
+pub mod terminal;
