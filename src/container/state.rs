@@ -48,7 +48,7 @@ pub struct Process {
     /// The process id on the host.
     pub pid: i32,
     /// When it started, in the kernel's unit: clock ticks since boot on Linux,
-    /// microseconds since 1970 on FreeBSD.
+    /// microseconds since boot on FreeBSD.
     pub start_time: u64,
 }
 

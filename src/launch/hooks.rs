@@ -2,12 +2,14 @@
 
 use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use oci_spec::runtime::Hook;
 use serde_json::json;
@@ -55,7 +57,7 @@ pub fn run(
 pub fn one(at: &str, hook: &Hook, state: &[u8], directory: Option<&Path>) -> Result<()> {
     let object = format!("{at} {}", hook.path().display());
     let said = sys::unix::process::memory_file().doing("make", "a file in memory")?;
-    let mut said = std::fs::File::from(said);
+    let said = std::fs::File::from(said);
     let out = |said: &std::fs::File| -> Result<Stdio> {
         Ok(Stdio::from(OwnedFd::from(
             said.try_clone().doing("run", &object)?,
@@ -85,15 +87,20 @@ pub fn one(at: &str, hook: &Hook, state: &[u8], directory: Option<&Path>) -> Res
         command.current_dir(directory);
     }
     command.process_group(0);
-    let mut child = command.spawn().doing("run", &object)?;
+    let child = command.spawn().doing("run", &object)?;
+    judge(&object, hook, child.id() as i32, said)
+}
 
+/// Waits for a hook, which leads a process group, and tells how it ended.
+fn judge(object: &str, hook: &Hook, pid: i32, said: std::fs::File) -> Result<()> {
+    let pid = Pid::from_raw(pid);
     if let Some(seconds) = hook.timeout() {
         let limit = Duration::from_secs(seconds.max(0) as u64);
         let ended =
-            sys::unix::process::wait_exit(child.id() as i32, limit).doing("wait for", &object)?;
+            sys::unix::process::wait_exit(pid.as_raw(), limit).doing("wait for", object)?;
         if !ended {
-            let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-            let _ = child.wait();
+            let _ = killpg(pid, Signal::SIGKILL);
+            let _ = wait(pid);
             return Err(Error::new(
                 "run",
                 object,
@@ -101,15 +108,13 @@ pub fn one(at: &str, hook: &Hook, state: &[u8], directory: Option<&Path>) -> Res
             ));
         }
     }
-    let status = child.wait().doing("wait for", &object)?;
-    if status.success() {
-        return Ok(());
-    }
-    let how = match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(signal)) => format!("was killed by signal {signal}"),
+    let how = match wait(pid).doing("wait for", object)? {
+        WaitStatus::Exited(_, 0) => return Ok(()),
+        WaitStatus::Exited(_, code) => format!("exited with status {code}"),
+        WaitStatus::Signaled(_, signal, _) => format!("was killed by {signal}"),
         _ => "failed".into(),
     };
+    let mut said = said;
     let mut words = Vec::new();
     let _ = said.rewind().and_then(|()| said.read_to_end(&mut words));
     words.truncate(LONGEST_OUTPUT);
@@ -120,4 +125,58 @@ pub fn one(at: &str, hook: &Hook, state: &[u8], directory: Option<&Path>) -> Res
         format!("{how}: {words}")
     };
     Err(Error::new("run", object, cause))
+}
+
+fn wait(pid: Pid) -> nix::Result<WaitStatus> {
+    loop {
+        match waitpid(pid, None) {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Runs a hook whose program was opened before the jail was entered, where its
+/// path means something else. A script's interpreter is looked up inside, and
+/// reads the script from /dev/fd, which fdescfs(4) has.
+#[cfg(target_os = "freebsd")]
+pub fn one_opened(at: &str, hook: &Hook, program: OwnedFd, state: &[u8]) -> Result<()> {
+    use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, fexecve, setpgid};
+    use std::ffi::CString;
+    use sys::unix::process::{Forked, exit_now, fork, memory_file};
+
+    let object = format!("{at} {}", hook.path().display());
+    let said = std::fs::File::from(memory_file().doing("make", "a file in memory")?);
+    let mut input = std::fs::File::from(memory_file().doing("make", "a file in memory")?);
+    input
+        .write_all(state)
+        .and_then(|()| input.rewind())
+        .doing("write the state for", &object)?;
+    let text = |word: &str| {
+        CString::new(word).map_err(|_| Error::new("run", &object, "a word contains a NUL byte"))
+    };
+    let path = hook.path().to_string_lossy();
+    let words = match hook.args().as_deref() {
+        Some(words @ [_, ..]) => words.iter().map(|word| text(word)).collect::<Result<Vec<_>>>()?,
+        _ => vec![text(&path)?],
+    };
+    let environment = hook.env().iter().flatten().map(|entry| text(entry));
+    let environment = environment.collect::<Result<Vec<_>>>()?;
+    match fork().doing("fork", &object)? {
+        Forked::Child => {
+            let begin = || -> nix::Result<()> {
+                setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+                dup2_stdin(&input)?;
+                dup2_stdout(&said)?;
+                dup2_stderr(&said)?;
+                fexecve(&program, &words, &environment)?;
+                Ok(())
+            };
+            if let Err(errno) = begin() {
+                let _ = writeln!(&said, "{}", crate::error::errno_name(errno));
+            }
+            exit_now(127)
+        }
+        Forked::Parent(pid) => judge(&object, hook, pid, said),
+    }
 }

@@ -1,6 +1,5 @@
 //! Attributes of a process on Linux: scheduling, limits, labels, capabilities.
 
-use std::collections::HashSet;
 use std::fs;
 
 use caps::{CapSet, Capability, CapsHashSet};
@@ -186,25 +185,26 @@ pub(super) struct Capabilities {
 impl Capabilities {
     pub(super) fn of(process: &Process) -> Result<Capabilities> {
         let sets = process.capabilities().clone().unwrap_or_default();
-        let given = process.capabilities().is_some();
-        let set = |set: &Option<SpecSet>| -> CapsHashSet {
-            let names = set
-                .iter()
-                .flatten()
-                .map(|capability| capability.to_string());
-            let known = names.filter_map(|name| name.parse::<Capability>().ok());
-            if given {
-                known.filter(|cap| is_known(*cap)).collect()
-            } else {
-                HashSet::new()
+        let set = |set: &Option<SpecSet>| -> Result<CapsHashSet> {
+            let mut known = CapsHashSet::new();
+            for capability in set.iter().flatten() {
+                // The library prints the name without its prefix.
+                let name = format!("CAP_{capability}");
+                let parsed = name.parse::<Capability>();
+                let parsed = parsed.map_err(|e| Error::new("understand", &name, e))?;
+                // What this kernel does not have cannot be granted.
+                if is_known(parsed) {
+                    known.insert(parsed);
+                }
             }
+            Ok(known)
         };
         Ok(Capabilities {
-            bounding: set(sets.bounding()),
-            effective: set(sets.effective()),
-            inheritable: set(sets.inheritable()),
-            permitted: set(sets.permitted()),
-            ambient: set(sets.ambient()),
+            bounding: set(sets.bounding())?,
+            effective: set(sets.effective())?,
+            inheritable: set(sets.inheritable())?,
+            permitted: set(sets.permitted())?,
+            ambient: set(sets.ambient())?,
         })
     }
 

@@ -17,8 +17,11 @@ use crate::error::{Context, Error, Result, errno_name};
 /// MAXSYMLINKS of sys/param.h.
 const MOST_LINKS: usize = 32;
 
-const BENEATH: OFlag =
-    OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC).union(OFlag::O_RESOLVE_BENEATH);
+/// One component and nothing behind it.
+const BENEATH: OFlag = OFlag::O_PATH
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC)
+    .union(OFlag::from_bits_retain(libc::O_RESOLVE_BENEATH));
 
 /// What a path names.
 #[derive(Debug)]

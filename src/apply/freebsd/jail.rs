@@ -1,6 +1,7 @@
 //! The jail, its place below a parent, and its processors.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -72,11 +73,10 @@ pub(super) fn foresee(name: &str) -> Result<()> {
 }
 
 pub(super) fn create(name: &str, path: &Path, parameters: &[Parameter]) -> Result<Outcome> {
-    let path = path.to_str().ok_or_else(|| Error::property("root.path", "is not UTF-8"))?;
     let set = |with_defaults: bool| -> Result<std::result::Result<i32, Fault>> {
         let mut all: Vec<Encoded> = vec![
             ("name".into(), Some(terminated(name))),
-            ("path".into(), Some(terminated(path))),
+            ("path".into(), Some([path.as_os_str().as_bytes(), &[0]].concat())),
             ("persist".into(), None),
         ];
         for parameter in parameters.iter().filter(|p| with_defaults || !p.default) {

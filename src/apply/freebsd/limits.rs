@@ -50,3 +50,10 @@ pub fn usage(jail: &str) -> Result<BTreeMap<String, u64>> {
     let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
     Ok(pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
 }
+
+/// The amount at which a jail is denied more of a resource.
+pub fn denied_at(jail: &str, resource: &str) -> Option<u64> {
+    let rules = rctl::rules(&format!("jail:{jail}:{resource}:deny")).ok()?;
+    let amounts = rules.split(',').filter_map(|rule| rule.rsplit_once('=')?.1.parse().ok());
+    amounts.min()
+}

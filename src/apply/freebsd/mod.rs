@@ -13,8 +13,8 @@ use crate::plan::Step as AnyStep;
 use crate::plan::freebsd::Step;
 use crate::sys::freebsd as sys;
 
-pub use jail::{descendants, find, processes_in, wait_until_empty};
-pub use limits::usage;
+pub use jail::{descendants, find, processes_in};
+pub use limits::{denied_at, usage};
 
 fn own(step: &AnyStep) -> Result<&Step> {
     match step {

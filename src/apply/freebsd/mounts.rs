@@ -236,7 +236,10 @@ pub(super) fn unmount(
     };
     if let Some(fsid) = fsid {
         let all = sys::all().doing("list", "the mounted file systems")?;
-        if let Some(mounted) = all.iter().find(|m| m.fsid == fsid && is_type(&m.fstype, fstype)) {
+        // Ids are given anew after a boot: what is not in this root is not it.
+        let top = std::fs::canonicalize(root).unwrap_or_else(|_| root.into());
+        let ours = |m: &&sys::Mount| m.fsid == fsid && is_type(&m.fstype, fstype) && m.on.starts_with(&top);
+        if let Some(mounted) = all.iter().find(ours) {
             detach(mounted, &all)?;
         }
     }

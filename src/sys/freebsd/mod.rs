@@ -81,6 +81,8 @@ pub fn host_facts() -> HostFacts {
         osreldate: sysctl::number("kern.osreldate").unwrap_or(0) as u32,
         racct: sysctl::number("kern.racct.enable") == Some(1),
         cgroup2: false,
+        apparmor: false,
+        selinux: false,
     }
 }
 

@@ -223,3 +223,35 @@ pub fn wait_exit(pid: i32, limit: Duration) -> io::Result<bool> {
         pending = 0;
     }
 }
+
+/// fstat(2) of a number that may or may not be open.
+///
+/// # Errors
+/// EBADF when it is not open.
+pub fn stat_descriptor(fd: i32) -> nix::Result<libc::stat> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: the buffer is a whole stat, which the call fills.
+    Errno::result(unsafe { libc::fstat(fd, stat.as_mut_ptr()) })?;
+    // SAFETY: fstat succeeded.
+    Ok(unsafe { stat.assume_init() })
+}
+
+/// Sends a signal to every process that this one may signal, but itself.
+///
+/// # Errors
+/// ESRCH when there is none.
+pub fn signal_everyone(signal: i32) -> io::Result<()> {
+    // SAFETY: no pointer is passed.
+    Errno::result(unsafe { libc::kill(-1, signal) })?;
+    Ok(())
+}
+
+/// Sends a signal, real-time ones too.
+///
+/// # Errors
+/// ESRCH when there is no such process.
+pub fn signal(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: no pointer is passed.
+    Errno::result(unsafe { libc::kill(pid, signal) })?;
+    Ok(())
+}

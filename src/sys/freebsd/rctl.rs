@@ -11,6 +11,7 @@ unsafe extern "C" {
     // sys/rctl.h
     fn rctl_add_rule(input: *const libc::c_char, length: usize, out: *mut libc::c_char, size: usize) -> libc::c_int;
     fn rctl_remove_rule(input: *const libc::c_char, length: usize, out: *mut libc::c_char, size: usize) -> libc::c_int;
+    fn rctl_get_rules(input: *const libc::c_char, length: usize, out: *mut libc::c_char, size: usize) -> libc::c_int;
     fn rctl_get_racct(input: *const libc::c_char, length: usize, out: *mut libc::c_char, size: usize) -> libc::c_int;
 }
 
@@ -36,6 +37,14 @@ pub fn remove(filter: &str) -> io::Result<()> {
 /// ESRCH when there is no such subject.
 pub fn usage(subject: &str) -> io::Result<String> {
     call(rctl_get_racct, subject, 4096)
+}
+
+/// The rules that the filter fits, separated by commas.
+///
+/// # Errors
+/// ERANGE when they do not fit 64 KiB.
+pub fn rules(filter: &str) -> io::Result<String> {
+    call(rctl_get_rules, filter, 65_536)
 }
 
 fn call(function: Call, input: &str, room: usize) -> io::Result<String> {

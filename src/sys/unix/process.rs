@@ -105,3 +105,6 @@ pub fn poll_until(fd: &OwnedFd, limit: std::time::Duration) -> io::Result<bool> 
         }
     }
 }
+
+#[cfg(target_os = "freebsd")]
+pub use crate::sys::freebsd::process::wait_exit;

@@ -102,13 +102,28 @@ fn named(fd: &OwnedFd, address: UnixAddr, _: &OwnedFd, bind: bool) -> io::Result
 #[cfg(target_os = "freebsd")]
 fn named(fd: &OwnedFd, address: UnixAddr, directory: &OwnedFd, bind: bool) -> io::Result<()> {
     use nix::sys::socket::SockaddrLike;
+    // bindat(2) and connectat(2), which the libc crate lacks.
+    unsafe extern "C" {
+        fn bindat(
+            directory: libc::c_int,
+            socket: libc::c_int,
+            address: *const libc::sockaddr,
+            length: libc::socklen_t,
+        ) -> libc::c_int;
+        fn connectat(
+            directory: libc::c_int,
+            socket: libc::c_int,
+            address: *const libc::sockaddr,
+            length: libc::socklen_t,
+        ) -> libc::c_int;
+    }
     let (at, raw) = (directory.as_raw_fd(), fd.as_raw_fd());
     // SAFETY: the pointer and the length are those of a live socket address.
     let result = unsafe {
         if bind {
-            libc::bindat(at, raw, address.as_ptr(), address.len())
+            bindat(at, raw, address.as_ptr(), address.len())
         } else {
-            libc::connectat(at, raw, address.as_ptr(), address.len())
+            connectat(at, raw, address.as_ptr(), address.len())
         }
     };
     Errno::result(result)?;

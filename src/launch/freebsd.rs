@@ -1,0 +1,170 @@
+//! The process on FreeBSD: into the jail, and its limits and user.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+use oci_spec::runtime::{Hook, Process};
+
+use super::handshake::{Channel, Message};
+use super::{Launch, hooks};
+use crate::apply::journal::Journal;
+use crate::config::annotations;
+use crate::container::{Status, user};
+use crate::error::{Context, Error, Kind, Result};
+use crate::plan::freebsd::{check_process, resource_number};
+use crate::sys::freebsd::{jail, process as sys_process};
+use crate::sys::unix::process::{self, Forked};
+
+/// Forks the process; it enters the jail by itself.
+pub(super) fn fork(launch: &Launch) -> Result<Forked> {
+    // The plan has checked the container's own; exec brings another one.
+    if let (Some(process), None) = (launch.process, &launch.init) {
+        check_process(process, "process")?;
+    }
+    process::fork().doing("fork", "the container's process")
+}
+
+/// A process counts as the jail's from its attach on: there is nothing to
+/// admit it to.
+pub(super) fn admit(_: &Launch, _: i32, _: Option<&mut Journal>) -> Result<()> {
+    Ok(())
+}
+
+/// Mount points are made by steps of the host here, so none is reported.
+pub(super) fn note_created(_: &Launch, path: &Path, _: &mut Journal) -> Result<u32> {
+    Err(Error::text(format_args!("unexpected path {} from inside", path.display())))
+}
+
+/// Forbids what is in the jail already to trace this process, which holds
+/// descriptors of the host until its exec; exec gives the permission back.
+pub(super) fn seal() -> Result<()> {
+    sys_process::forbid_tracing().doing("forbid tracing of", "the container's process")
+}
+
+/// Runs the hooks that are due and enters the jail.
+pub(super) fn enter(launch: &Launch, channel: &mut Channel) -> Result<()> {
+    let inside = if launch.init.is_some() { outside_hooks(launch, channel)? } else { Vec::new() };
+    attach(launch)?;
+    if inside.is_empty() {
+        return Ok(());
+    }
+    let state = hooks::state(launch.state, Status::Creating, Some(std::process::id() as i32));
+    for (i, (hook, program)) in inside.into_iter().enumerate() {
+        hooks::one_opened(&format!("hooks.createContainer[{i}]"), hook, program, &state)?;
+    }
+    Ok(())
+}
+
+/// Has the host's hooks run, and opens the programs of those that run inside:
+/// their paths are the host's (config.md, createContainer).
+fn outside_hooks<'a>(launch: &Launch<'a>, channel: &mut Channel) -> Result<Vec<(&'a Hook, OwnedFd)>> {
+    let Some(all) = launch.config.spec.hooks() else { return Ok(Vec::new()) };
+    #[allow(deprecated)]
+    let outside = all.prestart().iter().flatten().chain(all.create_runtime().iter().flatten());
+    if outside.count() > 0 {
+        channel.send(&Message::Mounted)?;
+        match channel.receive()? {
+            Some(Message::Go) => {}
+            // brig is gone, or a hook failed and it has said so.
+            _ => process::exit_now(1),
+        }
+    }
+    let mut opened = Vec::new();
+    for (i, hook) in all.create_container().iter().flatten().enumerate() {
+        let object = format!("hooks.createContainer[{i}] {}", hook.path().display());
+        // The program may be a script, whose interpreter reads it by this
+        // descriptor after the exec.
+        let program = open(hook.path(), OFlag::O_RDONLY, Mode::empty()).doing("run", &object)?;
+        let kind = fstat(&program).doing("run", &object)?.st_mode & SFlag::S_IFMT.bits();
+        if SFlag::from_bits_truncate(kind) != SFlag::S_IFREG {
+            return Err(Error::new("run", object, "it is not a regular file"));
+        }
+        opened.push((hook, program));
+    }
+    Ok(opened)
+}
+
+fn attach(launch: &Launch) -> Result<()> {
+    let own = launch.state.jail.as_ref();
+    let own = own.ok_or_else(|| Error::text(format_args!("container {:?} has no jail", launch.state.id)))?;
+    let error = match jail::attach(own.jid) {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    let object = format!("jail {}", own.name);
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => {
+            let text = format!("cannot enter {object}: container not running, its jail is gone");
+            Err(Error::text(text).kind(Kind::NotRunning))
+        }
+        Some(libc::EPERM) => {
+            let passed = 0..launch.passed.end();
+            let directory = passed.into_iter().find(|fd| is_directory(*fd));
+            match directory {
+                Some(fd) => {
+                    let cause = format!("descriptor {fd} is a directory, by which the jail could be left");
+                    Err(Error::new("enter", object, cause).hint("pass files and sockets only"))
+                }
+                None => Err(Error::new("enter", object, "EPERM").hint("run brig as root")),
+            }
+        }
+        _ => Err(error).doing("enter", object),
+    }
+}
+
+fn is_directory(fd: i32) -> bool {
+    let stat = sys_process::stat_descriptor(fd);
+    stat.is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR)
+}
+
+/// The terminal was made inside and shows in the jail's own devfs.
+pub(super) fn bind_console(_: &Launch, _: &Path) -> Result<()> {
+    Ok(())
+}
+
+/// Limits and user, in this order: only root may raise a limit, and only root
+/// may set groups.
+pub(super) fn confine(launch: &Launch, process: &Process) -> Result<()> {
+    for limit in process.rlimits().iter().flatten() {
+        let Some(number) = resource_number(limit.typ()) else { continue };
+        // Linux writes "no limit" as the highest number of 64 bits, FreeBSD as
+        // the highest signed one.
+        let fit = |value: u64| value.min(i64::MAX as u64);
+        let set = process::set_rlimit(number, fit(limit.soft()), fit(limit.hard()));
+        set.doing("set", format_args!("process.rlimits {}", limit.typ()))?;
+    }
+    if let Some(fib) = launch.config.annotation(annotations::EXEC_FIB) {
+        let number = fib.parse().unwrap_or(0);
+        let at = annotations::path(annotations::EXEC_FIB);
+        sys_process::set_fib(number).doing("use the routing table of", at)?;
+    }
+    let own = process.user();
+    // getlogin(2) would go on to tell the name of the host's user.
+    let name = user::name(own.uid());
+    match sys_process::set_login(&name) {
+        Err(e) if !matches!(e.raw_os_error(), Some(libc::EINVAL)) => {
+            Err(e).doing("set the login name", name)?;
+        }
+        _ => {}
+    }
+    // The first of the list is the effective group (setgroups(2) before
+    // FreeBSD 15).
+    let gid = Gid::from_raw(own.gid());
+    let mut groups = vec![gid];
+    groups.extend(own.additional_gids().iter().flatten().copied().map(Gid::from_raw));
+    setgroups(&groups).doing("set", "process.user.additionalGids")?;
+    setgid(gid).doing("set", "process.user.gid")?;
+    setuid(Uid::from_raw(own.uid())).doing("set", "process.user.uid")?;
+    if process.no_new_privileges() == Some(true) {
+        sys_process::no_new_privileges().doing("set", "process.noNewPrivileges")?;
+    }
+    Ok(())
+}
+
+/// Everything was done in [`confine`]: nothing here is undone by waiting.
+pub(super) fn last(_: &Launch, _: &Process) -> Result<()> {
+    Ok(())
+}
