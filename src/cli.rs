@@ -333,7 +333,7 @@ pub struct Plan {
     /// Directory with config.json [default: the working directory]
     #[arg(short, long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
-    /// The system to plan for [default: this one]
+    /// Plan for a typical host of this system [default: this very host]
     #[arg(long, value_enum)]
     pub os: Option<PlanOs>,
     /// Form of the plan

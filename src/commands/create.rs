@@ -142,8 +142,9 @@ fn make(
             listener: handshake::listen(directory)?,
         }),
     };
-    let process = launch::launch(&launch, Some(&mut journal))?;
+    let launched = launch::launch(&launch, Some(&mut journal))?;
     drop(launch);
+    let process = launched.process;
     let mut publish = || {
         if let Some(path) = &io.pid_file {
             launch::write_pid_file(path, process.pid)?;
@@ -151,7 +152,7 @@ fn make(
         state.init = Some(process);
         directory.store(state)
     };
-    publish().inspect_err(|_| launch::end(process.pid))
+    publish().and_then(|()| launched.release()).inspect_err(|_| launch::end(process.pid))
 }
 
 /// Takes a failed create back and completes its error with what could not be.

@@ -58,7 +58,7 @@ pub fn command(session: &Session, args: Exec, passed: Passed) -> Result<ExitCode
         new_keyring: false,
         init: None,
     };
-    let child = launch::launch(&launch, None)?;
+    let child = launch::launch(&launch, None)?.process;
     drop(launch);
     // The pid file is how conmon learns that exec worked.
     if let Some(path) = &args.pid_file {

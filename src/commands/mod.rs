@@ -273,18 +273,13 @@ pub fn write(text: &str) -> Result<()> {
         .doing("write", "standard output")
 }
 
-/// The facts of the host, with its system replaced when another one is asked
-/// for.
+/// The facts that a plan is made from: this host's, or those of a typical host
+/// of the system that is asked for, so that its plan is the same everywhere.
 pub fn facts_for(os: Option<crate::cli::PlanOs>) -> HostFacts {
     use crate::cli::PlanOs;
-    let os = match os {
-        None => Os::this(),
-        Some(PlanOs::Freebsd) => Os::Freebsd,
-        Some(PlanOs::Linux) => Os::Linux,
-    };
-    if os == Os::this() {
-        HostFacts::read()
-    } else {
-        HostFacts::typical(os)
+    match os {
+        None => HostFacts::read(),
+        Some(PlanOs::Freebsd) => HostFacts::typical(Os::Freebsd),
+        Some(PlanOs::Linux) => HostFacts::typical(Os::Linux),
     }
 }

@@ -70,8 +70,7 @@ fn until_exec(launch: &Launch, channel: &mut Channel) -> Result<()> {
     let environment = environment(launch, process)?;
 
     if let Some(init) = &launch.init {
-        channel.send(&Message::Ready)?;
-        *channel = await_start(init.listener.as_fd())?;
+        *channel = wait(channel, init)?;
         let hooks = launch
             .config
             .spec
@@ -129,14 +128,23 @@ pub(super) fn create_hooks(launch: &Launch, channel: &Channel) -> Result<()> {
     )
 }
 
+/// Says that all is done, and waits for start once brig has published this
+/// process; if brig dies before, nobody would ever find it.
+fn wait(channel: &Channel, init: &super::Init) -> Result<Channel> {
+    channel.send(&Message::Ready)?;
+    match channel.receive()? {
+        Some(Message::Go) => await_start(init.listener.as_fd()),
+        _ => sys::unix::process::exit_now(1),
+    }
+}
+
 /// A container without a process waits like any other; start is refused before
 /// it gets here (runtime.md, Start: it must fail when process was not set).
 fn wait_without_program(launch: &Launch, channel: &mut Channel) -> Result<()> {
     let Some(init) = &launch.init else {
         return Err(Error::property("process", "is missing"));
     };
-    channel.send(&Message::Ready)?;
-    *channel = await_start(init.listener.as_fd())?;
+    *channel = wait(channel, init)?;
     Err(Error::property(
         "process",
         "is missing, so there is no program to start",

@@ -374,7 +374,9 @@ pub(super) fn enter(launch: &Launch, channel: &mut Channel) -> Result<()> {
     // take_while has taken the pivot.
     let pivot = steps.iter().copied().find(|step| !before_pivot(step));
     let rootfs: PathBuf = std::mem::take(&mut cx.rootfs);
+    process::set_umask(0o022);
     super::child::create_hooks(launch, channel)?;
+    process::set_umask(0);
     let mut made = |path: &Path| channel.send(&Message::Created(path.into()));
     let mut cx = Inside {
         rootfs,

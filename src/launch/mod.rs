@@ -102,7 +102,7 @@ pub struct Init<'a> {
 ///
 /// # Errors
 /// The child's reason, word for word.
-pub fn launch(launch: &Launch, journal: Option<&mut Journal>) -> Result<state::Process> {
+pub fn launch(launch: &Launch, journal: Option<&mut Journal>) -> Result<Launched> {
     let (ours, theirs) = sys::unix::socket::pair().doing("make", "a socket pair")?;
     let pid = match backend::fork(launch)? {
         Forked::Child => {
@@ -113,7 +113,28 @@ pub fn launch(launch: &Launch, journal: Option<&mut Journal>) -> Result<state::P
     };
     drop(theirs);
     let channel = Channel::new(ours);
-    follow(launch, pid, &channel, journal).inspect_err(|_| end(pid))
+    let process = follow(launch, pid, &channel, journal).inspect_err(|_| end(pid))?;
+    Ok(Launched { process, channel })
+}
+
+/// A process that is ready. The first one of a container ends when this is
+/// dropped without [`Launched::release`]: a create that is killed before it
+/// has published the process leaves none behind.
+#[derive(Debug)]
+pub struct Launched {
+    /// The process.
+    pub process: state::Process,
+    channel: Channel,
+}
+
+impl Launched {
+    /// Lets the published process wait for start.
+    ///
+    /// # Errors
+    /// It has died.
+    pub fn release(self) -> Result<()> {
+        self.channel.send(&Message::Go)
+    }
 }
 
 /// The parent's side of the handshake.

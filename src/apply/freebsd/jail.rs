@@ -31,12 +31,7 @@ fn description(name: &str) -> Option<Description> {
         Some((whole @ ("meta" | "env"), _)) => whole,
         _ => name,
     };
-    let found = sysctl::describe(&format!("{DESCRIBED}{name}"))?;
-    if found.kind == sysctl::NODE {
-        // A parameter with others below it is a leaf without a name.
-        return sysctl::describe(&format!("{DESCRIBED}{name}."));
-    }
-    Some(found)
+    sysctl::describe(&format!("{DESCRIBED}{name}"))
 }
 
 /// The id of the jail of that name.

@@ -83,20 +83,41 @@ pub struct Description {
 }
 
 /// CTLTYPE_NODE: a name with others below it.
-pub const NODE: u32 = 1;
+const NODE: u32 = 1;
 
-/// The description of a name; None when there is no such name.
+/// The description of a name; None when there is no such name. A node is
+/// described by the leaf without a name below it, if it has one: the kernel
+/// numbers that one just before or just behind the node (jail(3lib) finds it
+/// so too).
 pub fn describe(name: &str) -> Option<Description> {
     let mib = numbers(name)?;
+    let own = description(&mib)?;
+    if own.kind != NODE {
+        return Some(own);
+    }
+    [-1, 1].into_iter().find_map(|step| {
+        let leaf = [mib.as_slice(), &[mib.last()? + step]].concat();
+        let named = name_of(&leaf)?;
+        (named.strip_suffix('.') == Some(name)).then(|| description(&leaf))?
+    })
+}
+
+fn description(mib: &[libc::c_int]) -> Option<Description> {
     // sysctl.oidfmt: {0, 4, …}.
-    let raw = by_number(&[&[0, 4], mib.as_slice()].concat(), 256).ok()?;
+    let raw = by_number(&[&[0, 4], mib].concat(), 256).ok()?;
     let kind = u32::from_ne_bytes(raw.get(..4)?.try_into().ok()?);
     let text = raw[4..].split(|byte| *byte == 0).next().unwrap_or_default();
     Some(Description { kind: kind & 0xf, format: String::from_utf8_lossy(text).into_owned() })
 }
 
-/// The numbers of a name (sysctl.name2oid). A leaf without a name of its own
-/// is written with a dot at the end.
+fn name_of(mib: &[libc::c_int]) -> Option<String> {
+    // sysctl.name: {0, 1, …}.
+    let name = by_number(&[&[0, 1], mib].concat(), 256).ok()?;
+    let text = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
+/// The numbers of a name (sysctl.name2oid).
 fn numbers(name: &str) -> Option<Vec<libc::c_int>> {
     let mut mib = [0 as libc::c_int; 24];
     let mut length = size_of_val(&mib);
@@ -120,15 +141,14 @@ fn numbers(name: &str) -> Option<Vec<libc::c_int>> {
 pub fn names_below(prefix: &str) -> Vec<String> {
     let Some(start) = numbers(prefix.trim_end_matches('.')) else { return Vec::new() };
     let (mut found, mut at) = (Vec::new(), start.clone());
-    // sysctl.next: {0, 2, …}, and sysctl.name: {0, 1, …}.
+    // sysctl.next: {0, 2, …}.
     while let Ok(next) = by_number(&[&[0, 2], at.as_slice()].concat(), 256) {
         at = next.chunks_exact(4).map(|n| i32::from_ne_bytes([n[0], n[1], n[2], n[3]])).collect();
         if !at.starts_with(&start) {
             break;
         }
-        let Ok(name) = by_number(&[&[0, 1], at.as_slice()].concat(), 256) else { break };
-        let name = String::from_utf8_lossy(&name).trim_end_matches(['\0', '.']).to_owned();
-        found.extend(name.strip_prefix(prefix).map(String::from));
+        let Some(name) = name_of(&at) else { break };
+        found.extend(name.trim_end_matches('.').strip_prefix(prefix).map(String::from));
     }
     found
 }

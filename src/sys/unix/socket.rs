@@ -121,9 +121,9 @@ fn named(fd: &OwnedFd, address: UnixAddr, directory: &OwnedFd, bind: bool) -> io
     // SAFETY: the pointer and the length are those of a live socket address.
     let result = unsafe {
         if bind {
-            bindat(at, raw, address.as_ptr(), address.len())
+            bindat(at, raw, address.as_ptr().cast(), address.len())
         } else {
-            connectat(at, raw, address.as_ptr(), address.len())
+            connectat(at, raw, address.as_ptr().cast(), address.len())
         }
     };
     Errno::result(result)?;
