@@ -58,6 +58,7 @@ pub fn create(
     let plan = plan::plan(&Input {
         id,
         bundle: &bundle,
+        directory: directory.path(),
         config: &config,
         policy: &policy,
         host: &host,

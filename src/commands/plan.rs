@@ -23,6 +23,7 @@ pub fn command(session: &Session, args: &Plan) -> Result<()> {
     let plan = plan::plan(&Input {
         id: &id,
         bundle: &bundle,
+        directory: &session.root.join(&id),
         config: &config,
         policy: &session.policy()?,
         host: &host,

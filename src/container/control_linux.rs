@@ -28,10 +28,13 @@ pub fn record(step: &Step, outcome: &Outcome, state: &mut State) {
         Outcome::Created(_) | Outcome::Done,
     ) = (step, outcome)
     {
-        state.cgroup = Some(state::Cgroup {
-            path: path.clone(),
-            systemd: *systemd,
-        });
+        // The last part of the path is what this container has for itself.
+        let made = match outcome {
+            Outcome::Created(made) => made.iter().any(|directory| directory.ends_with(path)),
+            _ => true,
+        };
+        let shared = !systemd && !made;
+        state.cgroup = Some(state::Cgroup { path: path.clone(), systemd: *systemd, shared });
     }
 }
 
@@ -43,6 +46,11 @@ fn path(state: &State) -> Option<PathBuf> {
         (true, Some(init)) => cgroup::path_of(init.pid),
         (true, None) => None,
     }
+}
+
+/// The same, when no other container can be in it.
+fn own_path(state: &State) -> Option<PathBuf> {
+    if state.cgroup.as_ref()?.shared { None } else { path(state) }
 }
 
 fn no_cgroup(state: &State) -> Error {
@@ -71,7 +79,7 @@ pub fn is_paused(state: &State) -> bool {
 
 /// The processes of the container, by their ids on the host.
 pub fn processes(state: &State) -> Result<Vec<i32>> {
-    if let Some(path) = path(state) {
+    if let Some(path) = own_path(state) {
         return cgroup::processes(&path);
     }
     // Without a cgroup the pid namespace tells.
@@ -80,7 +88,8 @@ pub fn processes(state: &State) -> Result<Vec<i32>> {
     };
     let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     let own = namespace(init.pid);
-    if own == namespace(std::process::id() as i32) {
+    // Only the namespace that it is the first process of is the container's.
+    if !is_first_of_namespace(init.pid) {
         return Ok(vec![init.pid]);
     }
     let mut all = Vec::new();
@@ -95,6 +104,15 @@ pub fn processes(state: &State) -> Result<Vec<i32>> {
     }
     all.sort_unstable();
     Ok(all)
+}
+
+/// Whether the process has the id 1 in its own pid namespace, and that is not
+/// the host's (proc_pid_status(5), NSpid).
+fn is_first_of_namespace(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let ids: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
+    ids.len() > 1 && ids.last() == Some(&"1")
 }
 
 /// Sends a signal to the container's process and to no later one of its id.
@@ -157,7 +175,7 @@ fn send(pid: i32, signal: i32) -> Result<()> {
 /// Kills every process of the container, also those that are being forked
 /// meanwhile: until the kernel lists none.
 pub fn kill_all(state: &State) -> Result<()> {
-    let Some(path) = path(state) else {
+    let Some(path) = own_path(state) else {
         for pid in processes(state)? {
             send(pid, libc::SIGKILL)?;
         }

@@ -70,4 +70,7 @@ pub struct Cgroup {
     pub path: PathBuf,
     /// Whether systemd manages it.
     pub systemd: bool,
+    /// Whether it was there before create, so that others may be in it.
+    #[serde(default)]
+    pub shared: bool,
 }

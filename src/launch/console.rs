@@ -35,6 +35,13 @@ pub fn attach(process: &Process, receiver: BorrowedFd<'_>) -> Result<String> {
     socket::send_descriptor(receiver, path.as_bytes(), master.as_fd())
         .doing("send the terminal over", "the console socket")?;
     drop(master);
+    // A program opens its terminal again by name (ssh, screen, gpg), as its
+    // user. A user namespace that does not map the user leaves it to root.
+    let owner = nix::unistd::Uid::from_raw(process.user().uid());
+    match nix::unistd::fchown(&slave, Some(owner), None) {
+        Ok(()) | Err(nix::errno::Errno::EINVAL) => {}
+        Err(errno) => return Err(errno).doing("give the terminal to", format_args!("uid {owner}")),
+    }
     terminal::make_controlling(slave.as_fd()).doing("take", "the terminal")?;
     let name = "the standard streams";
     dup2_stdin(&slave).doing("set up", name)?;

@@ -23,6 +23,8 @@ pub struct Input<'a> {
     pub id: &'a str,
     /// The bundle's absolute path.
     pub bundle: &'a Path,
+    /// The container's own directory, below --root.
+    pub directory: &'a Path,
     /// The bundle's configuration.
     pub config: &'a Config,
     /// The host's policy.
@@ -50,8 +52,26 @@ pub struct Plan {
     /// What runs inside when it is started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<oci_spec::runtime::Process>,
+    /// The seccomp filter in words (Linux).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<String>,
+    /// The hooks of all kinds, in the order of a container's life.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
     /// What has no effect, and why.
     pub ignored: Vec<Ignored>,
+}
+
+/// A hook and when it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hook {
+    /// "createRuntime" and the like.
+    pub kind: &'static str,
+    /// The program.
+    pub path: PathBuf,
+    /// Seconds until it is killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<i64>,
 }
 
 /// One act on the host or inside the container.
@@ -79,8 +99,28 @@ impl Step {
 /// # Errors
 /// A property that the platform cannot honour, by its path.
 pub fn plan(input: &Input) -> Result<Plan> {
-    match input.host.os {
+    let mut plan = match input.host.os {
         Os::Freebsd => freebsd::plan(input),
         Os::Linux => linux::plan(input),
-    }
+    }?;
+    plan.hooks = hooks(input.config);
+    Ok(plan)
+}
+
+fn hooks(config: &Config) -> Vec<Hook> {
+    let Some(all) = config.spec.hooks() else { return Vec::new() };
+    #[allow(deprecated)]
+    let kinds = [
+        ("prestart", all.prestart()),
+        ("createRuntime", all.create_runtime()),
+        ("createContainer", all.create_container()),
+        ("startContainer", all.start_container()),
+        ("poststart", all.poststart()),
+        ("poststop", all.poststop()),
+    ];
+    let of_kind = |(kind, hooks): (&'static str, &Option<Vec<oci_spec::runtime::Hook>>)| {
+        let hooks = hooks.clone().unwrap_or_default().into_iter();
+        hooks.map(move |hook| Hook { kind, path: hook.path().clone(), timeout: hook.timeout() })
+    };
+    kinds.into_iter().flat_map(of_kind).collect()
 }

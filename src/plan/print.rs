@@ -43,15 +43,49 @@ pub fn text(plan: &Plan) -> String {
                 about.push_str(" without new privileges");
             }
             line(&mut text, format_args!("    as {about}"));
+            if plan.os == crate::host::Os::Linux {
+                capabilities(&mut text, process);
+            }
             for limit in process.rlimits().iter().flatten() {
                 line(&mut text, format_args!("    {} {} of {}", limit.typ(), limit.soft(), limit.hard()));
             }
         }
     }
+    if let Some(seccomp) = &plan.seccomp {
+        line(&mut text, format_args!("    seccomp {seccomp}"));
+    }
+    for hook in &plan.hooks {
+        let limit = hook.timeout.map_or(String::new(), |seconds| format!(" for at most {seconds} s"));
+        line(&mut text, format_args!("hook {} {}{limit}", hook.kind, hook.path.display()));
+    }
     for ignored in &plan.ignored {
         line(&mut text, format_args!("ignored {}: {}", ignored.property, ignored.reason));
     }
     text
+}
+
+/// The capability sets, each set of names once.
+fn capabilities(text: &mut String, process: &oci_spec::runtime::Process) {
+    let sets = process.capabilities().clone().unwrap_or_default();
+    let mut rows: Vec<(Vec<String>, Vec<&str>)> = Vec::new();
+    for (name, set) in [
+        ("bounding", sets.bounding()),
+        ("effective", sets.effective()),
+        ("permitted", sets.permitted()),
+        ("inheritable", sets.inheritable()),
+        ("ambient", sets.ambient()),
+    ] {
+        let mut members: Vec<String> = set.iter().flatten().map(ToString::to_string).collect();
+        members.sort();
+        match rows.iter_mut().find(|(other, _)| *other == members) {
+            Some((_, names)) => names.push(name),
+            None => rows.push((members, vec![name])),
+        }
+    }
+    for (members, names) in rows {
+        let members = if members.is_empty() { "none".into() } else { members.join(" ") };
+        line(text, format_args!("    capabilities {}: {members}", names.join(",")));
+    }
 }
 
 fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
@@ -82,15 +116,15 @@ pub fn jail_conf(plan: &Plan) -> String {
                 line(&mut before, format_args!("    exec.prepare += \"kldload -n {name}\";"));
             }
             S::MountPoint { .. } => {}
-            S::FileSystem { destination, fstype, source, options, .. } => {
-                let at = below(&plan.rootfs, destination);
+            S::FileSystem { root, destination, fstype, source, options, .. } => {
+                let at = below(root, destination);
                 let source = source.as_deref().unwrap_or(Path::new(fstype));
                 let options = if options.is_empty() { "rw".into() } else { options.join(",") };
                 let entry = format!("{} {} {fstype} {options} 0 0", fstab(source), fstab(&at));
                 line(&mut body, format_args!("    mount += {};", value(&entry)));
             }
-            S::DeviceRules { destination, rules, .. } => {
-                let at = below(&plan.rootfs, destination);
+            S::DeviceRules { root, destination, rules } => {
+                let at = below(root, destination);
                 for rule in rules {
                     let command = format!("devfs -m {} rule apply {rule}", quoted(&at.to_string_lossy()));
                     line(&mut after, format_args!("    exec.created += {};", value(&command)));

@@ -91,6 +91,11 @@ pub(super) fn mount(wanted: &Wanted, copy_up: bool) -> Result<Outcome> {
         let (is, source) = if file { ("a directory", "a file") } else { ("a file", "a directory") };
         return Err(fault(wanted, format_args!("the mount point is {is} and the source {source}")));
     }
+    if let Some(source) = wanted.source.filter(|_| wanted.fstype == "nullfs")
+        && is_same(source, &found.fd).doing("look at", source.display())?
+    {
+        return Err(fault(wanted, "the source is the mount point itself").hint("leave the mount out, or mount it elsewhere"));
+    }
     let covered = if copy_up { Some(open_directory(found.fd.as_fd())?) } else { None };
     // A directory is mounted on by its descriptor alone; a file by its name in
     // a directory whose descriptor was found without following links.
@@ -114,6 +119,19 @@ pub(super) fn mount(wanted: &Wanted, copy_up: bool) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Mounted { fsid: mounted.fsid, created })
+}
+
+/// Whether both are one file, perhaps seen through nullfs, which shows its
+/// own device but everything else as below: the kernel never returns from a
+/// mount of a file on itself.
+fn is_same(source: &Path, point: &OwnedFd) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let one = std::fs::metadata(source)?;
+    let other = nix::sys::stat::fstat(point)?;
+    Ok(one.ino() == other.st_ino
+        && one.ctime() == other.st_ctime
+        && one.ctime_nsec() == other.st_ctime_nsec
+        && one.mode() == u32::from(other.st_mode))
 }
 
 /// The type that statfs(2) shows for a mount of the wanted one.
@@ -165,7 +183,8 @@ fn call(wanted: &Wanted, on: &OsStr) -> Result<()> {
         }
         let fault = fault(wanted, &error);
         return Err(match error.errno {
-            Errno::ENODEV => fault.hint(format!("load its module with: kldload {}", wanted.fstype)),
+            // "Invalid fstype" or, from a jail, ENODEV: there is no such type.
+            Errno::ENODEV | Errno::EINVAL if error.errno == Errno::ENODEV || error.message == "Invalid fstype" => fault.hint(format!("load its module with: kldload {}", wanted.fstype)),
             Errno::EPERM => fault.hint("mounting needs root, and in a jail allow.mount and its type"),
             _ => fault,
         });

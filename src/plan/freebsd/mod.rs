@@ -127,17 +127,26 @@ pub fn plan(input: &Input) -> Result<Plan> {
     let limits = limits::plan(input, &jail.name, &mut ignored)?;
 
     let mut steps = jail.modules;
-    steps.extend(mounts);
-    steps.extend(network.before);
     if let Some(parent) = jail.parent {
         steps.push(Step::ChildrenMax { jail: parent });
     }
-    steps.push(Step::Jail { name: jail.name, path: rootfs.clone(), parameters: jail.parameters });
+    steps.extend(mounts.steps);
+    steps.extend(network.before);
+    steps.push(Step::Jail { name: jail.name, path: mounts.root, parameters: jail.parameters });
     steps.extend(limits);
     steps.extend(network.after);
     let steps = steps.into_iter().map(super::Step::Freebsd).collect();
     let process = input.config.process().cloned();
-    Ok(Plan { os: Os::Freebsd, id: input.id.into(), rootfs, steps, process, ignored })
+    Ok(Plan {
+        os: Os::Freebsd,
+        id: input.id.into(),
+        rootfs,
+        steps,
+        process,
+        seccomp: None,
+        hooks: Vec::new(),
+        ignored,
+    })
 }
 
 /// The jail's own name for a container id: the id itself wherever jail(8) can

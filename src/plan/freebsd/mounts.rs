@@ -40,9 +40,16 @@ const RENAMED: [(&str, &str); 9] = [
 /// Options that ask for what FreeBSD cannot do.
 const REFUSED: [&str; 4] = ["idmap", "ridmap", "remount", "update"];
 
-pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> Result<Vec<Step>> {
+/// The mounts, and the directory that becomes the jail's root.
+pub(super) struct Mounts {
+    pub steps: Vec<Step>,
+    pub root: PathBuf,
+}
+
+pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> Result<Mounts> {
     let list: Vec<&Mount> = input.config.spec.mounts().iter().flatten().collect();
     let mut steps = Vec::new();
+    let mut root = rootfs.to_owned();
     let mut mounts = Vec::new();
     for (i, mount) in list.iter().enumerate() {
         mounts.push(one(input, i, mount, rootfs, ignored)?);
@@ -64,25 +71,29 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
                 });
             }
         }
+        // A view of the root, elsewhere: nullfs over the directory that it
+        // shows never returns from the kernel (seen on 15.1: both have one
+        // lock, and nmount(2) wants it twice). And containers that share a
+        // root file system do not stack their mounts this way.
         steps.push(Step::FileSystem {
-            root: rootfs.into(),
-            destination: "/".into(),
+            root: input.directory.into(),
+            destination: "/root".into(),
             fstype: "nullfs".into(),
             source: Some(rootfs.into()),
             options: vec!["ro".into()],
             copy_up: false,
         });
+        root = input.directory.join("root");
     }
     for mount in mounts {
         let Planned { destination, fstype, source, options, copy_up, rules } = mount;
-        let root = rootfs.to_owned();
         let at = destination.clone();
-        steps.push(Step::FileSystem { root, destination, fstype, source, options, copy_up });
+        steps.push(Step::FileSystem { root: root.clone(), destination, fstype, source, options, copy_up });
         if !rules.is_empty() {
-            steps.push(Step::DeviceRules { root: rootfs.into(), destination: at, rules });
+            steps.push(Step::DeviceRules { root: root.clone(), destination: at, rules });
         }
     }
-    Ok(steps)
+    Ok(Mounts { steps, root })
 }
 
 struct Planned {

@@ -16,6 +16,7 @@ fn planned(config: Json, host: &HostFacts) -> crate::error::Result<Plan> {
     plan::plan(&Input {
         id: "web",
         bundle: Path::new("/b"),
+        directory: Path::new("/var/run/brig/web"),
         config: &config,
         policy: &Policy::default(),
         host,
@@ -90,9 +91,9 @@ fn every_property_of_the_section_is_a_parameter() {
         [
             "kernel module tmpfs for allow.mount.tmpfs",
             "kernel module devfs for allow.mount.devfs",
+            "one more child for jail pod",
             "address 10.0.0.1 on lo1",
             "address 10.0.0.2 on lo1",
-            "one more child for jail pod",
             "jail pod.web at /b/rootfs host=new host.domainname=d ip4=new ip4.addr=10.0.0.1,10.0.0.2 ip6=disable \
              sysvmsg=inherit sysvsem=disable sysvshm=new enforce_statfs=0 allow.set_hostname=false \
              allow.raw_sockets=true allow.chflags=false allow.quotas=true allow.socket_af=true allow.mlock=true \
@@ -271,12 +272,17 @@ fn a_read_only_root_comes_after_the_mount_points_and_before_the_mounts() {
         [
             "mount point /tmp in /r",
             "mount point /data in /r",
-            "mount nullfs /r on / (ro)",
+            "mount nullfs /r on /root (ro)",
             "mount tmpfs on /tmp",
             "mount nullfs /x on /tmp/x",
             "mount nullfs /y on /data",
         ]
     );
+    assert!(jail_line(&plan).starts_with("jail web at /var/run/brig/web/root "));
+    for step in &plan.steps[3..6] {
+        let plan::Step::Freebsd(Step::FileSystem { root, .. }) = step else { panic!("{step:?}") };
+        assert_eq!(root, Path::new("/var/run/brig/web/root"));
+    }
 }
 
 #[test]

@@ -117,7 +117,12 @@ impl Step {
 /// A property that Linux or this host cannot honour, by its path.
 pub fn plan(input: &Input) -> Result<Plan> {
     let config = input.config;
-    let linux = config.spec.linux().clone().unwrap_or_default();
+    // The library's default is a whole sandbox; a section that is not there
+    // says nothing.
+    let linux = match config.spec.linux() {
+        Some(linux) => linux.clone(),
+        None => empty_section()?,
+    };
     let mut ignored = config.ignored.clone();
     refuse::unsupported(input, &linux)?;
     refuse::without_effect(config, &linux, &mut ignored);
@@ -200,7 +205,13 @@ pub fn plan(input: &Input) -> Result<Plan> {
     }
     let steps = steps.into_iter().map(super::Step::Linux).collect();
     let process = input.config.process().cloned();
+    let seccomp = linux.seccomp().as_ref().map(|filter| {
+        let rules = filter.syscalls().as_ref().map_or(0, Vec::len);
+        format!("{} with {rules} rules", filter.default_action())
+    });
     Ok(Plan {
+        seccomp,
+        hooks: Vec::new(),
         os: Os::Linux,
         id: input.id.into(),
         rootfs,
@@ -210,12 +221,25 @@ pub fn plan(input: &Input) -> Result<Plan> {
     })
 }
 
+fn empty_section() -> Result<oci_spec::runtime::Linux> {
+    serde_json::from_str("{}").map_err(|e| Error::property("linux", e))
+}
+
 fn uts(property: &str, own: bool) -> Result<()> {
     if own {
         return Ok(());
     }
     let fault = Error::property(property, "is set but the host's UTS namespace is used");
     Err(fault.hint("add {\"type\": \"uts\"} to linux.namespaces"))
+}
+
+/// The cgroup of a container that names none. It has no parent of its own,
+/// which the last container of many would have to take away while the next one
+/// is being created in it.
+fn default_cgroup(id: &str) -> PathBuf {
+    let name = format!("brig-{id}");
+    // A file name has 255 bytes; one that long is nobody else's as it is.
+    if name.len() > 255 { id.into() } else { name.into() }
 }
 
 fn cgroup(input: &Input, linux: &oci_spec::runtime::Linux, userns: bool) -> Result<Step> {
@@ -235,7 +259,7 @@ fn cgroup(input: &Input, linux: &oci_spec::runtime::Linux, userns: bool) -> Resu
         }
         path
     } else {
-        let path = given.unwrap_or_else(|| PathBuf::from("brig").join(input.id));
+        let path = given.unwrap_or_else(|| default_cgroup(input.id));
         let mut clean = PathBuf::new();
         for part in path.components() {
             use std::path::Component;

@@ -306,7 +306,7 @@ pub(super) fn plan(
     let fstype = given.typ().clone().unwrap_or_default();
     // A relative destination is deprecated and counts from the root
     // (config.md, Mounts).
-    let target = Path::new("/").join(given.destination());
+    let target = Path::new("/").join(given.destination()).components().collect();
     let mut mount = Mount {
         index,
         fstype,
@@ -348,7 +348,7 @@ pub(super) fn plan(
         ));
     }
     mount.source = match given.source() {
-        Some(source) if mount.is_bind() => bundle.join(source),
+        Some(source) if mount.is_bind() => bundle.join(source).components().collect(),
         Some(source) => source.clone(),
         None if mount.is_bind() => {
             return Err(Error::property(

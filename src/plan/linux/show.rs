@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Step;
-use super::mounts::{Mount, flag};
+use super::mounts::{Mount, attribute, flag};
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,11 +41,11 @@ impl fmt::Display for Step {
                     }
                 }
                 for offset in &all.time_offsets {
-                    write!(
-                        f,
-                        " {}+{}.{:09}s",
-                        offset.clock, offset.seconds, offset.nanoseconds
-                    )?;
+                    let (seconds, nanoseconds) = (offset.seconds, offset.nanoseconds);
+                    write!(f, " {}{seconds:+}s", offset.clock)?;
+                    if nanoseconds != 0 {
+                        write!(f, "+{nanoseconds}ns")?;
+                    }
                 }
                 Ok(())
             }
@@ -128,10 +128,11 @@ fn show_mount(mount: &Mount, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             .map(|flags| propagation_name(*flags)),
     );
     if mount.recursive_set != 0 {
-        options.push(format!("set {:#x} below", mount.recursive_set));
+        options.push(format!("below: {}", attributes(mount.recursive_set, true)));
     }
-    if mount.recursive_clear != 0 {
-        options.push(format!("clear {:#x} below", mount.recursive_clear));
+    let clear = mount.recursive_clear & !attribute::ATIME;
+    if clear != 0 {
+        options.push(format!("below: {}", attributes(clear, false)));
     }
     if mount.copy_up {
         options.push("copy up".into());
@@ -144,6 +145,24 @@ fn show_mount(mount: &Mount, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     } else {
         write!(f, " ({})", options.join(","))
     }
+}
+
+/// Attributes of mount_setattr(2) by the names of their options.
+fn attributes(bits: u64, set: bool) -> String {
+    let names = [
+        (attribute::RDONLY, "ro", "rw"),
+        (attribute::NOSUID, "nosuid", "suid"),
+        (attribute::NODEV, "nodev", "dev"),
+        (attribute::NOEXEC, "noexec", "exec"),
+        (attribute::NOATIME, "noatime", "atime"),
+        (attribute::STRICTATIME, "strictatime", "nostrictatime"),
+        (attribute::NODIRATIME, "nodiratime", "diratime"),
+        (attribute::NOSYMFOLLOW, "nosymfollow", "symfollow"),
+    ];
+    let of = |(bit, on, off): &(u64, &'static str, &'static str)| {
+        (bits & bit != 0).then_some(if set { *on } else { *off })
+    };
+    names.iter().filter_map(of).collect::<Vec<_>>().join(" ")
 }
 
 fn propagation_name(flags: u64) -> String {
