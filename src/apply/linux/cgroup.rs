@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
@@ -49,11 +50,16 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// Asks the kernel.
+    /// Asks the kernel, once.
     ///
     /// # Errors
     /// No cgroups are mounted where they are expected.
     pub fn find() -> Result<Layout> {
+        static FOUND: OnceLock<Result<Layout>> = OnceLock::new();
+        FOUND.get_or_init(Layout::look).clone()
+    }
+
+    fn look() -> Result<Layout> {
         let is_v2 =
             |path: &Path| statfs(path).is_ok_and(|s| s.filesystem_type() == CGROUP2_SUPER_MAGIC);
         let root = Path::new(MOUNT);
