@@ -37,7 +37,10 @@ pub enum Outcome {
     },
     /// What a mount is going to be, in case the runtime dies while it mounts:
     /// the file system below it, and the paths that will be created.
-    Mounting { below: [i32; 2], created: Vec<std::path::PathBuf> },
+    Mounting {
+        below: [i32; 2],
+        created: Vec<std::path::PathBuf>,
+    },
     /// A limit that was raised by one.
     Raised { before: i32 },
     /// A jail, by its id.

@@ -55,10 +55,19 @@ pub fn create(
     let directory = Directory::of(&session.root, id)?;
     let config = Config::from_bundle(&bundle)?;
     let (policy, host) = (session.policy()?, HostFacts::read());
+    // Until the mounts are made, so that of two creates on one root file
+    // system the second sees the first.
+    #[cfg(target_os = "freebsd")]
+    let claim =
+        apply::freebsd::claim_root(&config.rootfs(&bundle), config.spec.mounts().as_deref())?;
     let plan = plan::plan(&Input {
         id,
         bundle: &bundle,
         directory: directory.path(),
+        #[cfg(target_os = "freebsd")]
+        shared_root: claim.shared,
+        #[cfg(not(target_os = "freebsd"))]
+        shared_root: false,
         config: &config,
         policy: &policy,
         host: &host,
@@ -153,7 +162,9 @@ fn make(
         state.init = Some(process);
         directory.store(state)
     };
-    publish().and_then(|()| launched.release()).inspect_err(|_| launch::end(process.pid))
+    publish()
+        .and_then(|()| launched.release())
+        .inspect_err(|_| launch::end(process.pid))
 }
 
 /// Takes a failed create back and completes its error with what could not be.

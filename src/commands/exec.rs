@@ -90,7 +90,10 @@ fn process(args: &Exec, config: &Config) -> Result<Process> {
         let fault = Error::text("exec: no program is given");
         return Err(fault.hint("name one behind the id, or give --process FILE"));
     }
-    let mut process = config.process().cloned().unwrap_or_default();
+    let mut process = match config.process() {
+        Some(process) => process.clone(),
+        None => config::absent()?,
+    };
     process.set_args(Some(args.command.clone()));
     process.set_terminal(Some(args.tty)).set_console_size(None);
     if let Some(cwd) = &args.cwd {
@@ -144,7 +147,10 @@ fn add_capabilities(names: &[String], process: &mut Process) -> Result<()> {
         };
         let capability = Capability::deserialize(serde_json::Value::from(long))
             .map_err(|_| Error::property("--cap", format_args!("{name:?} is not a capability")))?;
-        let mut sets = process.capabilities().clone().unwrap_or_default();
+        let mut sets = match process.capabilities() {
+            Some(sets) => sets.clone(),
+            None => config::absent()?,
+        };
         let with = |set: &Option<Capabilities>| {
             let mut set = set.clone().unwrap_or_default();
             set.insert(capability);

@@ -24,6 +24,7 @@ pub fn command(session: &Session, args: &Plan) -> Result<()> {
         id: &id,
         bundle: &bundle,
         directory: &session.root.join(&id),
+        shared_root: false,
         config: &config,
         policy: &session.policy()?,
         host: &host,

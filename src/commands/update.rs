@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
+use oci_spec::runtime::{LinuxPids, LinuxResources};
 
 use super::Session;
 use crate::cli::Update;
@@ -48,7 +48,7 @@ fn resources(args: &Update) -> Result<LinuxResources> {
 
 /// The flags win over the file, as with runc.
 fn flags(args: &Update, resources: &mut LinuxResources) -> Result<()> {
-    let mut memory = resources.memory().unwrap_or(LinuxMemory::default());
+    let mut memory = resources.memory().unwrap_or_default();
     let before = memory;
     if args.memory.is_some() {
         memory.set_limit(args.memory);
@@ -62,7 +62,7 @@ fn flags(args: &Update, resources: &mut LinuxResources) -> Result<()> {
     if memory != before {
         resources.set_memory(Some(memory));
     }
-    let mut cpu = resources.cpu().clone().unwrap_or(LinuxCpu::default());
+    let mut cpu = resources.cpu().clone().unwrap_or_default();
     let before = cpu.clone();
     if args.cpu_period.is_some() {
         cpu.set_period(args.cpu_period);
@@ -97,7 +97,7 @@ fn flags(args: &Update, resources: &mut LinuxResources) -> Result<()> {
         let mut io = resources
             .block_io()
             .clone()
-            .unwrap_or(LinuxBlockIo::default());
+            .unwrap_or_default();
         io.set_weight(Some(weight));
         resources.set_block_io(Some(io));
     }

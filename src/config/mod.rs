@@ -137,6 +137,14 @@ pub fn parse_process(raw: &[u8], path: &Path) -> Result<Process> {
     Ok(process)
 }
 
+/// What an object stands for that is not in the file: nothing. The library's
+/// own defaults are those of a sample configuration, with capabilities and
+/// namespaces in them.
+pub fn absent<T: for<'de> Deserialize<'de>>() -> Result<T> {
+    let object = serde_json::json!({"cwd": "/", "user": {"uid": 0, "gid": 0}});
+    serde_json::from_value(object).map_err(|e| Error::new("read", "an empty object", e))
+}
+
 /// Reads the resources that `update --resources` takes.
 pub fn parse_resources(raw: &[u8], path: &Path) -> Result<oci_spec::runtime::LinuxResources> {
     let value: Value = serde_json::from_slice(raw)
@@ -265,6 +273,16 @@ mod tests {
         let mut paths: Vec<_> = ignored.iter().map(|i| i.property.as_str()).collect();
         paths.sort_unstable();
         assert_eq!(paths, ["freebsd.jail.y", "root.x", "z"]);
+    }
+
+    #[test]
+    fn what_is_absent_grants_nothing() {
+        let sets: oci_spec::runtime::LinuxCapabilities = absent().unwrap();
+        assert!(sets.bounding().is_none() && sets.effective().is_none() && sets.ambient().is_none());
+        let linux: oci_spec::runtime::Linux = absent().unwrap();
+        assert!(linux.namespaces().is_none() && linux.masked_paths().is_none());
+        let process: Process = absent().unwrap();
+        assert!(process.capabilities().is_none() && process.args().is_none());
     }
 
     #[test]

@@ -13,9 +13,9 @@ use crate::apply::journal::Journal;
 use crate::apply::{self, Outcome, freebsd as backend};
 use crate::error::{Context, Error, Kind, Result, errno_name};
 use crate::host::HostFacts;
+use crate::plan::Step;
 use crate::plan::freebsd::limits::{self, accounting_off};
 use crate::plan::freebsd::{Limit, Step as Own};
-use crate::plan::Step;
 use crate::report;
 use crate::sys;
 use crate::sys::freebsd::{jail, process};
@@ -28,14 +28,19 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Remembers in the state what a step made.
 pub fn record(step: &Step, outcome: &Outcome, state: &mut State) {
     if let (Step::Freebsd(Own::Jail { name, .. }), Outcome::Jail { jid }) = (step, outcome) {
-        state.jail = Some(state::Jail { name: name.clone(), jid: *jid });
+        state.jail = Some(state::Jail {
+            name: name.clone(),
+            jid: *jid,
+        });
     }
 }
 
 /// The container's jail, while it is there: of this boot, and with the id that
 /// was seen then.
 fn own_jail(state: &State) -> Result<Option<&state::Jail>> {
-    let Some(jail) = &state.jail else { return Ok(None) };
+    let Some(jail) = &state.jail else {
+        return Ok(None);
+    };
     if state.boot != sys::boot_id() {
         return Ok(None);
     }
@@ -72,7 +77,10 @@ pub fn processes(state: &State) -> Result<Vec<i32>> {
 /// Sends a signal to the container's process and to no later one of its id.
 pub fn signal_init(state: &State, signal: i32) -> Result<()> {
     let gone = || Error::text("container not running").kind(Kind::NotRunning);
-    let init = state.init.filter(|_| super::status::init_alive(state)).ok_or_else(gone)?;
+    let init = state
+        .init
+        .filter(|_| super::status::init_alive(state))
+        .ok_or_else(gone)?;
     match process::signal(init.pid, signal) {
         Ok(()) => Ok(()),
         Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Err(gone()),
@@ -107,7 +115,11 @@ fn broadcast(own: &state::Jail, signal: i32) -> Result<()> {
                     let errno = nix::errno::Errno::from_raw(code);
                     Err(Error::new("signal", object(), errno_name(errno)))
                 }
-                Ok(_) => Err(Error::new("signal", object(), "the signalling process was killed inside")),
+                Ok(_) => Err(Error::new(
+                    "signal",
+                    object(),
+                    "the signalling process was killed inside",
+                )),
                 Err(errno) => Err(errno).doing("signal", object()),
             };
         },
@@ -125,11 +137,15 @@ fn from_inside(jid: i32, signal: i32) -> std::io::Result<()> {
 /// Kills every process of the container, also those that are being forked
 /// meanwhile: until the kernel lists none.
 pub fn kill_all(state: &State) -> Result<()> {
-    let Some(jail) = own_jail(state)? else { return Ok(()) };
+    let Some(jail) = own_jail(state)? else {
+        return Ok(());
+    };
     let end = Instant::now() + LIMIT;
     loop {
         let left = backend::processes_in(&jids(jail)?)?;
-        let Some(first) = left.first() else { return Ok(()) };
+        let Some(first) = left.first() else {
+            return Ok(());
+        };
         if Instant::now() >= end {
             let object = format!("the processes of container {:?}", state.id);
             return Err(Error::new("end", object, "they do not react to SIGKILL"));
@@ -171,7 +187,11 @@ pub fn pause(state: &State, pause: bool) -> Result<()> {
         }
         if Instant::now() >= end {
             let verb = if pause { "pause" } else { "resume" };
-            return Err(Error::new(verb, format_args!("container {:?}", state.id), "it takes too long"));
+            return Err(Error::new(
+                verb,
+                format_args!("container {:?}", state.id),
+                "it takes too long",
+            ));
         }
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -184,7 +204,10 @@ pub fn update(state: &State, directory: &Directory, resources: &LinuxResources) 
     let mut ignored = Vec::new();
     let from = limits::from_resources(resources, &jail.name, "resources", &mut ignored)?;
     for ignored in ignored {
-        report::warning(&format!("{} is ignored: {}", ignored.property, ignored.reason));
+        report::warning(&format!(
+            "{} is ignored: {}",
+            ignored.property, ignored.reason
+        ));
     }
     if let Some((_, at)) = from.limits.first()
         && !HostFacts::read().racct
@@ -201,7 +224,11 @@ pub fn update(state: &State, directory: &Directory, resources: &LinuxResources) 
         // The new rule first: at no time is there none.
         let resource = limit.resource.clone();
         apply::perform(&Step::Freebsd(Own::Rctl(limit)), &mut journal)?;
-        steps.extend(before.into_iter().filter(|(_, old)| old.resource == resource));
+        steps.extend(
+            before
+                .into_iter()
+                .filter(|(_, old)| old.resource == resource),
+        );
     }
     for resource in from.lifted {
         steps.extend(existing(&journal, resource));
@@ -211,7 +238,10 @@ pub fn update(state: &State, directory: &Directory, resources: &LinuxResources) 
         journal.reverted(sequence);
     }
     if let Some(cpus) = from.cpus {
-        let step = Own::Cpuset { jail: jail.name.clone(), cpus };
+        let step = Own::Cpuset {
+            jail: jail.name.clone(),
+            cpus,
+        };
         apply::perform(&Step::Freebsd(step), &mut journal)?;
     }
     Ok(())

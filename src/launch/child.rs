@@ -95,13 +95,14 @@ fn until_exec(launch: &Launch, channel: &mut Channel) -> Result<()> {
     backend::last(launch, process)?;
     let Err(errno) = execve(&program, &arguments, &environment);
     Err(exec_error(
-        &process.args().as_ref().map_or("", |args| &args[0]),
+        process.args().as_ref().map_or("", |args| &args[0]),
         errno,
     ))
 }
 
 /// The hooks of create: those outside, which brig runs once it hears that the
 /// mounts are made, and then those inside.
+#[cfg(target_os = "linux")]
 pub(super) fn create_hooks(launch: &Launch, channel: &Channel) -> Result<()> {
     let Some(all) = launch.config.spec.hooks() else {
         return Ok(());
@@ -192,7 +193,7 @@ fn find_program(process: &Process) -> Result<PathBuf> {
         .iter()
         .flatten()
         .filter_map(|entry| entry.strip_prefix("PATH="))
-        .last();
+        .next_back();
     let mut denied = false;
     for directory in path.unwrap_or(DEFAULT_PATH).split(':') {
         let candidate = if directory.is_empty() { "." } else { directory };

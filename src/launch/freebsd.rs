@@ -35,7 +35,10 @@ pub(super) fn admit(_: &Launch, _: i32, _: Option<&mut Journal>) -> Result<()> {
 
 /// Mount points are made by steps of the host here, so none is reported.
 pub(super) fn note_created(_: &Launch, path: &Path, _: &mut Journal) -> Result<u32> {
-    Err(Error::text(format_args!("unexpected path {} from inside", path.display())))
+    Err(Error::text(format_args!(
+        "unexpected path {} from inside",
+        path.display()
+    )))
 }
 
 /// Forbids what is in the jail already to trace this process, which holds
@@ -46,24 +49,46 @@ pub(super) fn seal() -> Result<()> {
 
 /// Runs the hooks that are due and enters the jail.
 pub(super) fn enter(launch: &Launch, channel: &mut Channel) -> Result<()> {
-    let inside = if launch.init.is_some() { outside_hooks(launch, channel)? } else { Vec::new() };
+    let inside = if launch.init.is_some() {
+        outside_hooks(launch, channel)?
+    } else {
+        Vec::new()
+    };
     attach(launch)?;
     if inside.is_empty() {
         return Ok(());
     }
-    let state = hooks::state(launch.state, Status::Creating, Some(std::process::id() as i32));
+    let state = hooks::state(
+        launch.state,
+        Status::Creating,
+        Some(std::process::id() as i32),
+    );
     for (i, (hook, program)) in inside.into_iter().enumerate() {
-        hooks::one_opened(&format!("hooks.createContainer[{i}]"), hook, program, &state)?;
+        hooks::one_opened(
+            &format!("hooks.createContainer[{i}]"),
+            hook,
+            program,
+            &state,
+        )?;
     }
     Ok(())
 }
 
 /// Has the host's hooks run, and opens the programs of those that run inside:
 /// their paths are the host's (config.md, createContainer).
-fn outside_hooks<'a>(launch: &Launch<'a>, channel: &mut Channel) -> Result<Vec<(&'a Hook, OwnedFd)>> {
-    let Some(all) = launch.config.spec.hooks() else { return Ok(Vec::new()) };
+fn outside_hooks<'a>(
+    launch: &Launch<'a>,
+    channel: &mut Channel,
+) -> Result<Vec<(&'a Hook, OwnedFd)>> {
+    let Some(all) = launch.config.spec.hooks() else {
+        return Ok(Vec::new());
+    };
     #[allow(deprecated)]
-    let outside = all.prestart().iter().flatten().chain(all.create_runtime().iter().flatten());
+    let outside = all
+        .prestart()
+        .iter()
+        .flatten()
+        .chain(all.create_runtime().iter().flatten());
     if outside.count() > 0 {
         channel.send(&Message::Mounted)?;
         match channel.receive()? {
@@ -89,7 +114,8 @@ fn outside_hooks<'a>(launch: &Launch<'a>, channel: &mut Channel) -> Result<Vec<(
 
 fn attach(launch: &Launch) -> Result<()> {
     let own = launch.state.jail.as_ref();
-    let own = own.ok_or_else(|| Error::text(format_args!("container {:?} has no jail", launch.state.id)))?;
+    let own = own
+        .ok_or_else(|| Error::text(format_args!("container {:?} has no jail", launch.state.id)))?;
     let error = match jail::attach(own.jid) {
         Ok(()) => return Ok(()),
         Err(error) => error,
@@ -105,7 +131,8 @@ fn attach(launch: &Launch) -> Result<()> {
             let directory = passed.into_iter().find(|fd| is_directory(*fd));
             match directory {
                 Some(fd) => {
-                    let cause = format!("descriptor {fd} is a directory, by which the jail could be left");
+                    let cause =
+                        format!("descriptor {fd} is a directory, by which the jail could be left");
                     Err(Error::new("enter", object, cause).hint("pass files and sockets only"))
                 }
                 None => Err(Error::new("enter", object, "EPERM").hint("run brig as root")),
@@ -117,7 +144,9 @@ fn attach(launch: &Launch) -> Result<()> {
 
 fn is_directory(fd: i32) -> bool {
     let stat = sys_process::stat_descriptor(fd);
-    stat.is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR)
+    stat.is_ok_and(|stat| {
+        SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR
+    })
 }
 
 /// The terminal was made inside and shows in the jail's own devfs.
@@ -129,7 +158,9 @@ pub(super) fn bind_console(_: &Launch, _: &Path) -> Result<()> {
 /// may set groups.
 pub(super) fn confine(launch: &Launch, process: &Process) -> Result<()> {
     for limit in process.rlimits().iter().flatten() {
-        let Some(number) = resource_number(limit.typ()) else { continue };
+        let Some(number) = resource_number(limit.typ()) else {
+            continue;
+        };
         // Linux writes "no limit" as the highest number of 64 bits, FreeBSD as
         // the highest signed one.
         let fit = |value: u64| value.min(i64::MAX as u64);
@@ -154,7 +185,13 @@ pub(super) fn confine(launch: &Launch, process: &Process) -> Result<()> {
     // FreeBSD 15).
     let gid = Gid::from_raw(own.gid());
     let mut groups = vec![gid];
-    groups.extend(own.additional_gids().iter().flatten().copied().map(Gid::from_raw));
+    groups.extend(
+        own.additional_gids()
+            .iter()
+            .flatten()
+            .copied()
+            .map(Gid::from_raw),
+    );
     setgroups(&groups).doing("set", "process.user.additionalGids")?;
     setgid(gid).doing("set", "process.user.gid")?;
     setuid(Uid::from_raw(own.uid())).doing("set", "process.user.uid")?;

@@ -96,8 +96,7 @@ fn judge(object: &str, hook: &Hook, pid: i32, said: std::fs::File) -> Result<()>
     let pid = Pid::from_raw(pid);
     if let Some(seconds) = hook.timeout() {
         let limit = Duration::from_secs(seconds.max(0) as u64);
-        let ended =
-            sys::unix::process::wait_exit(pid.as_raw(), limit).doing("wait for", object)?;
+        let ended = sys::unix::process::wait_exit(pid.as_raw(), limit).doing("wait for", object)?;
         if !ended {
             let _ = killpg(pid, Signal::SIGKILL);
             let _ = wait(pid);
@@ -157,7 +156,10 @@ pub fn one_opened(at: &str, hook: &Hook, program: OwnedFd, state: &[u8]) -> Resu
     };
     let path = hook.path().to_string_lossy();
     let words = match hook.args().as_deref() {
-        Some(words @ [_, ..]) => words.iter().map(|word| text(word)).collect::<Result<Vec<_>>>()?,
+        Some(words @ [_, ..]) => words
+            .iter()
+            .map(|word| text(word))
+            .collect::<Result<Vec<_>>>()?,
         _ => vec![text(&path)?],
     };
     let environment = hook.env().iter().flatten().map(|entry| text(entry));

@@ -258,7 +258,8 @@ fn write_maps(pid: i32, all: &Namespaces) -> Result<()> {
         nix::unistd::geteuid().as_raw(),
         nix::unistd::getegid().as_raw(),
     );
-    if !root && !(own(&all.uid_mappings, uid) && own(&all.gid_mappings, gid)) {
+    let own_ids = own(&all.uid_mappings, uid) && own(&all.gid_mappings, gid);
+    if !root && !own_ids {
         // Only these programs, which are setuid, may map ids that are granted
         // to the user in /etc/subuid and /etc/subgid (user_namespaces(7)).
         map_by_helper("newuidmap", pid, &all.uid_mappings)?;

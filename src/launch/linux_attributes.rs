@@ -184,7 +184,10 @@ pub(super) struct Capabilities {
 
 impl Capabilities {
     pub(super) fn of(process: &Process) -> Result<Capabilities> {
-        let sets = process.capabilities().clone().unwrap_or_default();
+        let sets = match process.capabilities() {
+            Some(sets) => sets.clone(),
+            None => crate::config::absent()?,
+        };
         let set = |set: &Option<SpecSet>| -> Result<CapsHashSet> {
             let mut known = CapsHashSet::new();
             for capability in set.iter().flatten() {

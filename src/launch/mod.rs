@@ -82,6 +82,7 @@ pub struct Launch<'a> {
     /// Descriptors to pass on.
     pub passed: Passed,
     /// Linux: make a new session keyring.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "of Linux alone"))]
     pub new_keyring: bool,
     /// What only the first process has; none for exec.
     pub init: Option<Init<'a>>,
@@ -91,6 +92,7 @@ pub struct Launch<'a> {
 #[derive(Debug)]
 pub struct Init<'a> {
     /// The plan whose inside steps it performs.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "of Linux alone"))]
     pub plan: &'a Plan,
     /// The socket it waits on for start.
     pub listener: OwnedFd,

@@ -25,6 +25,9 @@ pub struct Input<'a> {
     pub bundle: &'a Path,
     /// The container's own directory, below --root.
     pub directory: &'a Path,
+    /// Whether a mount is on one of the bundle's mount points already, so that
+    /// another container seems to use its root file system (FreeBSD).
+    pub shared_root: bool,
     /// The bundle's configuration.
     pub config: &'a Config,
     /// The host's policy.

@@ -8,7 +8,28 @@ use super::{Plan, Step};
 
 /// The plan as JSON.
 pub fn json(plan: &Plan) -> String {
-    format!("{:#}\n", serde_json::to_value(plan).unwrap_or_default())
+    format!("{:#}\n", sorted(serde_json::to_value(plan).unwrap_or_default()))
+}
+
+/// Objects that were maps come in any order; sorted, one plan is always
+/// printed alike.
+pub(super) fn sorted(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(object) => {
+            let free = ["unified", "rdma"];
+            let sort = |(key, value): (String, Value)| match value {
+                Value::Object(mut map) if free.contains(&key.as_str()) => {
+                    map.sort_keys();
+                    (key, Value::Object(map))
+                }
+                value => (key, sorted(value)),
+            };
+            Value::Object(object.into_iter().map(sort).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        value => value,
+    }
 }
 
 /// The plan as text: a line for each step, what runs, and what is ignored.
@@ -21,14 +42,21 @@ pub fn text(plan: &Plan) -> String {
         }
     }
     match &plan.process {
-        None => line(&mut text, format_args!("no process: the container cannot be started")),
+        None => line(
+            &mut text,
+            format_args!("no process: the container cannot be started"),
+        ),
         Some(process) => {
             let arguments = process.args().iter().flatten().map(|word| quoted(word));
             let arguments = arguments.collect::<Vec<_>>().join(" ");
             line(&mut text, format_args!("run {arguments}"));
             let user = process.user();
             let mut about = format!("uid {} gid {}", user.uid(), user.gid());
-            if let Some(groups) = user.additional_gids().as_ref().filter(|groups| !groups.is_empty()) {
+            if let Some(groups) = user
+                .additional_gids()
+                .as_ref()
+                .filter(|groups| !groups.is_empty())
+            {
                 let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
                 let _ = write!(about, " groups {}", groups.join(","));
             }
@@ -47,7 +75,10 @@ pub fn text(plan: &Plan) -> String {
                 capabilities(&mut text, process);
             }
             for limit in process.rlimits().iter().flatten() {
-                line(&mut text, format_args!("    {} {} of {}", limit.typ(), limit.soft(), limit.hard()));
+                line(
+                    &mut text,
+                    format_args!("    {} {} of {}", limit.typ(), limit.soft(), limit.hard()),
+                );
             }
         }
     }
@@ -55,18 +86,29 @@ pub fn text(plan: &Plan) -> String {
         line(&mut text, format_args!("    seccomp {seccomp}"));
     }
     for hook in &plan.hooks {
-        let limit = hook.timeout.map_or(String::new(), |seconds| format!(" for at most {seconds} s"));
-        line(&mut text, format_args!("hook {} {}{limit}", hook.kind, hook.path.display()));
+        let limit = hook
+            .timeout
+            .map_or(String::new(), |seconds| format!(" for at most {seconds} s"));
+        line(
+            &mut text,
+            format_args!("hook {} {}{limit}", hook.kind, hook.path.display()),
+        );
     }
     for ignored in &plan.ignored {
-        line(&mut text, format_args!("ignored {}: {}", ignored.property, ignored.reason));
+        line(
+            &mut text,
+            format_args!("ignored {}: {}", ignored.property, ignored.reason),
+        );
     }
     text
 }
 
 /// The capability sets, each set of names once.
 fn capabilities(text: &mut String, process: &oci_spec::runtime::Process) {
-    let sets = process.capabilities().clone().unwrap_or_default();
+    let Some(sets) = process.capabilities() else {
+        line(text, format_args!("    capabilities none"));
+        return;
+    };
     let mut rows: Vec<(Vec<String>, Vec<&str>)> = Vec::new();
     for (name, set) in [
         ("bounding", sets.bounding()),
@@ -83,8 +125,15 @@ fn capabilities(text: &mut String, process: &oci_spec::runtime::Process) {
         }
     }
     for (members, names) in rows {
-        let members = if members.is_empty() { "none".into() } else { members.join(" ") };
-        line(text, format_args!("    capabilities {}: {members}", names.join(",")));
+        let members = if members.is_empty() {
+            "none".into()
+        } else {
+            members.join(" ")
+        };
+        line(
+            text,
+            format_args!("    capabilities {}: {members}", names.join(",")),
+        );
     }
 }
 
@@ -113,57 +162,145 @@ pub fn jail_conf(plan: &Plan) -> String {
         use freebsd::Step as S;
         match step {
             S::Module { name, .. } => {
-                line(&mut before, format_args!("    exec.prepare += \"kldload -n {name}\";"));
+                line(
+                    &mut before,
+                    format_args!("    exec.prepare += \"kldload -n {name}\";"),
+                );
             }
             S::MountPoint { .. } => {}
-            S::FileSystem { root, destination, fstype, source, options, .. } => {
+            S::FileSystem {
+                root,
+                destination,
+                fstype,
+                source,
+                options,
+                copy_up,
+            } => {
                 let at = below(root, destination);
                 let source = source.as_deref().unwrap_or(Path::new(fstype));
-                let options = if options.is_empty() { "rw".into() } else { options.join(",") };
+                let options = if options.is_empty() {
+                    "rw".into()
+                } else {
+                    options.join(",")
+                };
                 let entry = format!("{} {} {fstype} {options} 0 0", fstab(source), fstab(&at));
                 line(&mut body, format_args!("    mount += {};", value(&entry)));
+                if *copy_up {
+                    line(&mut body, format_args!("    # filled with what it covers"));
+                }
             }
-            S::DeviceRules { root, destination, rules } => {
+            S::DeviceRules {
+                root,
+                destination,
+                rules,
+            } => {
                 let at = below(root, destination);
                 for rule in rules {
-                    let command = format!("devfs -m {} rule apply {rule}", quoted(&at.to_string_lossy()));
-                    line(&mut after, format_args!("    exec.created += {};", value(&command)));
+                    let command = format!(
+                        "devfs -m {} rule apply {rule}",
+                        quoted(&at.to_string_lossy())
+                    );
+                    line(
+                        &mut after,
+                        format_args!("    exec.created += {};", value(&command)),
+                    );
                 }
             }
             S::ChildrenMax { jail } => {
-                line(&mut body, format_args!("    # jail {jail} needs children.max for one more"));
+                line(
+                    &mut body,
+                    format_args!("    # jail {jail} needs children.max for one more"),
+                );
             }
             S::Alias { interface, address } => {
-                let parameter = if address.is_ipv4() { "ip4.addr" } else { "ip6.addr" };
-                line(&mut body, format_args!("    {parameter} += {};", value(&format!("{interface}|{address}"))));
+                let parameter = if address.is_ipv4() {
+                    "ip4.addr"
+                } else {
+                    "ip6.addr"
+                };
+                line(
+                    &mut body,
+                    format_args!(
+                        "    {parameter} += {};",
+                        value(&format!("{interface}|{address}"))
+                    ),
+                );
             }
-            S::Jail { name: full, path, parameters } => {
+            S::Jail {
+                name: full,
+                path,
+                parameters,
+            } => {
                 name = full;
-                line(&mut body, format_args!("    path = {};", value(&path.to_string_lossy())));
+                line(
+                    &mut body,
+                    format_args!("    path = {};", value(&path.to_string_lossy())),
+                );
                 line(&mut body, format_args!("    persist;"));
                 for parameter in parameters {
-                    jail_parameter(&mut body, parameter);
+                    jail_parameter(&mut body, &without_aliases(parameter, plan));
                 }
             }
             S::Rctl(limit) => {
-                line(&mut after, format_args!("    exec.created += {};", value(&format!("rctl -a {limit}"))));
-                line(&mut stop, format_args!("    exec.release += {};", value(&format!("rctl -r {}", limit.filter()))));
+                line(
+                    &mut after,
+                    format_args!(
+                        "    exec.created += {};",
+                        value(&format!("rctl -a {limit}"))
+                    ),
+                );
+                line(
+                    &mut stop,
+                    format_args!(
+                        "    exec.release += {};",
+                        value(&format!("rctl -r {}", limit.filter()))
+                    ),
+                );
             }
             S::Cpuset { jail, cpus } => {
                 let cpus: Vec<String> = cpus.iter().map(u32::to_string).collect();
                 let command = format!("cpuset -l {} -j {jail}", cpus.join(","));
-                line(&mut after, format_args!("    exec.created += {};", value(&command)));
+                line(
+                    &mut after,
+                    format_args!("    exec.created += {};", value(&command)),
+                );
             }
             S::VnetInterface { interface, .. } => {
-                line(&mut body, format_args!("    vnet.interface += {};", value(interface)));
+                line(
+                    &mut body,
+                    format_args!("    vnet.interface += {};", value(interface)),
+                );
             }
         }
     }
-    if let Some(arguments) = plan.process.as_ref().and_then(|process| process.args().as_ref()) {
+    if let Some(arguments) = plan
+        .process
+        .as_ref()
+        .and_then(|process| process.args().as_ref())
+    {
         let words: Vec<String> = arguments.iter().map(|word| quoted(word)).collect();
-        line(&mut after, format_args!("    exec.start = {};", value(&words.join(" "))));
+        line(
+            &mut after,
+            format_args!("    exec.start = {};", value(&words.join(" "))),
+        );
     }
     format!("{} {{\n{before}{body}{after}{stop}}}\n", value(name))
+}
+
+/// jail(8) gives the kernel the addresses of aliases by itself, and the kernel
+/// refuses one that it is given twice.
+fn without_aliases(parameter: &freebsd::Parameter, plan: &Plan) -> freebsd::Parameter {
+    let mut parameter = parameter.clone();
+    if let Value::List(items) = &mut parameter.value {
+        let is_alias = |item: &str| {
+            plan.steps.iter().any(|step| match step {
+                Step::Freebsd(freebsd::Step::Alias { address, .. }) => address.to_string() == item,
+                _ => false,
+            })
+        };
+        items.retain(|item| !is_alias(item));
+    }
+    parameter
 }
 
 fn jail_parameter(body: &mut String, parameter: &freebsd::Parameter) {
@@ -171,7 +308,9 @@ fn jail_parameter(body: &mut String, parameter: &freebsd::Parameter) {
     match &parameter.value {
         Value::Switch(true) => line(body, format_args!("    {name};")),
         Value::Switch(false) => {
-            let (parents, last) = name.rsplit_once('.').map_or(("", name.as_str()), |(p, last)| (p, last));
+            let (parents, last) = name
+                .rsplit_once('.')
+                .map_or(("", name.as_str()), |(p, last)| (p, last));
             let dot = if parents.is_empty() { "" } else { "." };
             line(body, format_args!("    {parents}{dot}no{last};"));
         }
@@ -187,7 +326,10 @@ fn jail_parameter(body: &mut String, parameter: &freebsd::Parameter) {
 
 /// A path below the root without resolving anything.
 fn below(root: &Path, destination: &Path) -> std::path::PathBuf {
-    destination.strip_prefix("/").map_or_else(|_| root.to_owned(), |rest| root.join(rest).components().collect())
+    destination.strip_prefix("/").map_or_else(
+        |_| root.to_owned(),
+        |rest| root.join(rest).components().collect(),
+    )
 }
 
 /// A value in jail.conf(5): quoted, with what is special there escaped.
@@ -206,5 +348,8 @@ fn value(text: &str) -> String {
 
 /// A path in fstab(5), where a blank is written in octal.
 fn fstab(path: &Path) -> String {
-    path.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011")
+    path.to_string_lossy()
+        .replace('\\', "\\134")
+        .replace(' ', "\\040")
+        .replace('\t', "\\011")
 }

@@ -31,7 +31,11 @@ pub(super) fn copy_tree(from: OwnedFd, to: OwnedFd) -> Result<()> {
 }
 
 /// The outer result is of the entry itself, the inner one of what is in it.
-fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr) -> nix::Result<Result<()>> {
+fn copy_entry(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    name: &std::ffi::CStr,
+) -> nix::Result<Result<()>> {
     let stat = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     let read = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {

@@ -73,7 +73,11 @@ pub fn open_root(root: &Path) -> Result<OwnedFd> {
 /// A component that is neither a directory nor the last, or too many links.
 pub fn look_up(root: &Path, path: &Path) -> Result<Lookup> {
     let fault = |errno: Errno| {
-        Error::new("resolve", format_args!("{} in {}", path.display(), root.display()), errno_name(errno))
+        Error::new(
+            "resolve",
+            format_args!("{} in {}", path.display(), root.display()),
+            errno_name(errno),
+        )
     };
     let top = open_root(root)?;
     // The directories from the root down: `..` goes back along them, and at
@@ -124,8 +128,16 @@ pub fn look_up(root: &Path, path: &Path) -> Result<Lookup> {
                 }
                 let path = joined(&above, Some(&name));
                 let parent = above.pop().map_or(top, |(fd, _)| fd);
-                let found = Found { fd, is_dir: false, path };
-                return Ok(Lookup { found, parent: Some(parent), missing });
+                let found = Found {
+                    fd,
+                    is_dir: false,
+                    path,
+                };
+                return Ok(Lookup {
+                    found,
+                    parent: Some(parent),
+                    missing,
+                });
             }
         }
     }
@@ -134,7 +146,15 @@ pub fn look_up(root: &Path, path: &Path) -> Result<Lookup> {
         Some((fd, _)) => (fd, Some(above.pop().map_or(top, |(fd, _)| fd))),
         None => (top, None),
     };
-    Ok(Lookup { found: Found { fd, is_dir: true, path }, parent, missing })
+    Ok(Lookup {
+        found: Found {
+            fd,
+            is_dir: true,
+            path,
+        },
+        parent,
+        missing,
+    })
 }
 
 fn parts(path: &Path) -> VecDeque<OsString> {
@@ -147,11 +167,17 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 }
 
 fn joined(above: &[(OwnedFd, OsString)], last: Option<&OsStr>) -> PathBuf {
-    above.iter().map(|(_, name)| name.as_os_str()).chain(last).collect()
+    above
+        .iter()
+        .map(|(_, name)| name.as_os_str())
+        .chain(last)
+        .collect()
 }
 
 fn kind(fd: BorrowedFd<'_>) -> nix::Result<SFlag> {
-    Ok(SFlag::from_bits_truncate(fstat(fd)?.st_mode & SFlag::S_IFMT.bits()))
+    Ok(SFlag::from_bits_truncate(
+        fstat(fd)?.st_mode & SFlag::S_IFMT.bits(),
+    ))
 }
 
 /// Makes what is missing, one component after the other: directories, and a
@@ -160,7 +186,9 @@ fn kind(fd: BorrowedFd<'_>) -> nix::Result<SFlag> {
 /// # Errors
 /// What could not be made; what was made by then is left for the revert.
 pub fn make_missing(root: &Path, lookup: Lookup, file: bool) -> Result<Found> {
-    let Lookup { mut found, missing, .. } = lookup;
+    let Lookup {
+        mut found, missing, ..
+    } = lookup;
     let last = missing.len().saturating_sub(1);
     for (i, name) in missing.iter().enumerate() {
         let path = found.path.join(name);
@@ -170,16 +198,35 @@ pub fn make_missing(root: &Path, lookup: Lookup, file: bool) -> Result<Found> {
         };
         let is_dir = !(file && i == last);
         let made = if is_dir {
-            mkdirat(found.fd.as_fd(), name.as_os_str(), Mode::from_bits_truncate(0o755))
+            mkdirat(
+                found.fd.as_fd(),
+                name.as_os_str(),
+                Mode::from_bits_truncate(0o755),
+            )
         } else {
-            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-            openat(found.fd.as_fd(), name.as_os_str(), flags, Mode::from_bits_truncate(0o644)).map(drop)
+            let flags = OFlag::O_CREAT
+                | OFlag::O_EXCL
+                | OFlag::O_WRONLY
+                | OFlag::O_CLOEXEC
+                | OFlag::O_NOFOLLOW;
+            openat(
+                found.fd.as_fd(),
+                name.as_os_str(),
+                flags,
+                Mode::from_bits_truncate(0o644),
+            )
+            .map(drop)
         };
         made.map_err(fault)?;
-        let fd = openat(found.fd.as_fd(), name.as_os_str(), BENEATH, Mode::empty()).map_err(fault)?;
+        let fd =
+            openat(found.fd.as_fd(), name.as_os_str(), BENEATH, Mode::empty()).map_err(fault)?;
         // Between the two calls nobody may have put something else there.
         let is = kind(fd.as_fd()).map_err(fault)?;
-        let wanted = if is_dir { SFlag::S_IFDIR } else { SFlag::S_IFREG };
+        let wanted = if is_dir {
+            SFlag::S_IFDIR
+        } else {
+            SFlag::S_IFREG
+        };
         if is != wanted {
             return Err(fault(Errno::EEXIST));
         }
@@ -206,7 +253,9 @@ pub fn remove_made(root: &Path, path: &Path) -> Result<()> {
         Err(error) => return Err(error),
     };
     let mut names = parts(path);
-    let Some(last) = names.pop_back() else { return Ok(()) };
+    let Some(last) = names.pop_back() else {
+        return Ok(());
+    };
     for name in names {
         here = match openat(here.as_fd(), name.as_os_str(), flags, Mode::empty()) {
             Ok(fd) => fd,
@@ -214,7 +263,8 @@ pub fn remove_made(root: &Path, path: &Path) -> Result<()> {
             Err(errno) => return Err(fault(errno)),
         };
     }
-    let stat = match openat(here.as_fd(), last.as_os_str(), BENEATH, Mode::empty()).and_then(fstat) {
+    let stat = match openat(here.as_fd(), last.as_os_str(), BENEATH, Mode::empty()).and_then(fstat)
+    {
         Ok(stat) => stat,
         Err(Errno::ENOENT) => return Ok(()),
         Err(errno) => return Err(fault(errno)),

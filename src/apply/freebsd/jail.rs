@@ -51,7 +51,10 @@ fn terminated(text: &str) -> Vec<u8> {
 }
 
 fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
@@ -61,7 +64,11 @@ pub(super) fn foresee(name: &str) -> Result<()> {
     match find(name)? {
         None => Ok(()),
         Some(jid) => {
-            let fault = Error::new("create jail", name, format_args!("the name is in use by jail {jid}"));
+            let fault = Error::new(
+                "create jail",
+                name,
+                format_args!("the name is in use by jail {jid}"),
+            );
             Err(fault.hint("use another container id, or remove the jail"))
         }
     }
@@ -71,7 +78,10 @@ pub(super) fn create(name: &str, path: &Path, parameters: &[Parameter]) -> Resul
     let set = |with_defaults: bool| -> Result<std::result::Result<i32, Fault>> {
         let mut all: Vec<Encoded> = vec![
             ("name".into(), Some(terminated(name))),
-            ("path".into(), Some([path.as_os_str().as_bytes(), &[0]].concat())),
+            (
+                "path".into(),
+                Some([path.as_os_str().as_bytes(), &[0]].concat()),
+            ),
             ("persist".into(), None),
         ];
         for parameter in parameters.iter().filter(|p| with_defaults || !p.default) {
@@ -90,7 +100,8 @@ pub(super) fn create(name: &str, path: &Path, parameters: &[Parameter]) -> Resul
         Err(fault) => {
             let error = Error::new("create jail", name, &fault);
             Err(match fault.errno {
-                Errno::EPERM => error.hint("a jail may have no more than its parent has, and children.max children"),
+                Errno::EPERM => error
+                    .hint("a jail may have no more than its parent has, and children.max children"),
                 Errno::EEXIST => error.hint("use another container id, or remove the jail"),
                 _ => error,
             })
@@ -101,9 +112,18 @@ pub(super) fn create(name: &str, path: &Path, parameters: &[Parameter]) -> Resul
 fn encode(parameter: &Parameter) -> Result<Option<Encoded>> {
     let name = &parameter.name;
     let Some(description) = description(name) else {
-        return if parameter.default { Ok(None) } else { Err(unknown(name)) };
+        return if parameter.default {
+            Ok(None)
+        } else {
+            Err(unknown(name))
+        };
     };
-    let bad = |what: &str| Error::property(format!("jail parameter {name}"), format_args!("\"{}\" is not {what}", parameter.value));
+    let bad = |what: &str| {
+        Error::property(
+            format!("jail parameter {name}"),
+            format_args!("\"{}\" is not {what}", parameter.value),
+        )
+    };
     if description.format == "B" {
         let on = match &parameter.value {
             Value::Switch(on) => *on,
@@ -135,18 +155,22 @@ fn encode(parameter: &Parameter) -> Result<Option<Encoded>> {
             };
             number.to_ne_bytes().to_vec()
         }
-        (_, "S,in_addr") => {
+        (_, "S,in_addr" | "S,in_addr,a") => {
             let mut bytes = Vec::new();
             for address in list() {
-                let address: Ipv4Addr = address.parse().map_err(|_| bad("a list of IPv4 addresses"))?;
+                let address: Ipv4Addr = address
+                    .parse()
+                    .map_err(|_| bad("a list of IPv4 addresses"))?;
                 bytes.extend(address.octets());
             }
             bytes
         }
-        (_, "S,in6_addr") => {
+        (_, "S,in6_addr" | "S,in6_addr,a") => {
             let mut bytes = Vec::new();
             for address in list() {
-                let address: Ipv6Addr = address.parse().map_err(|_| bad("a list of IPv6 addresses"))?;
+                let address: Ipv6Addr = address
+                    .parse()
+                    .map_err(|_| bad("a list of IPv6 addresses"))?;
                 bytes.extend(address.octets());
             }
             bytes
@@ -160,7 +184,10 @@ fn encode(parameter: &Parameter) -> Result<Option<Encoded>> {
             small.to_ne_bytes().to_vec()
         }
         // CTLTYPE_S64, _LONG, _ULONG, _U64
-        (4 | 7 | 8 | 9, _) => number().ok_or_else(|| bad("a number"))?.to_ne_bytes().to_vec(),
+        (4 | 7 | 8 | 9, _) => number()
+            .ok_or_else(|| bad("a number"))?
+            .to_ne_bytes()
+            .to_vec(),
         (kind, format) => {
             let cause = format!("brig cannot set values of kind {kind} {format:?}");
             return Err(Error::property(format!("jail parameter {name}"), cause));
@@ -193,20 +220,33 @@ fn unknown(name: &str) -> Error {
     // The last word is what people mistype: allow.raw_socket.
     let near = match name.rsplit_once('.') {
         Some((above, last)) => {
-            let below: Vec<&str> = names.iter().filter_map(|n| n.strip_prefix(above)?.strip_prefix('.')).collect();
+            let below: Vec<&str> = names
+                .iter()
+                .filter_map(|n| n.strip_prefix(above)?.strip_prefix('.'))
+                .collect();
             let found = near(last, &below);
-            if found.is_empty() { found } else { format!("{above}.{}", found.replace(", ", &format!(", {above}."))) }
+            if found.is_empty() {
+                found
+            } else {
+                format!("{above}.{}", found.replace(", ", &format!(", {above}.")))
+            }
         }
         None => near(name, &names),
     };
-    if near.is_empty() { error } else { error.hint(format!("known: {near}")) }
+    if near.is_empty() {
+        error
+    } else {
+        error.hint(format!("known: {near}"))
+    }
 }
 
 /// How long processes of a removed jail may take to end.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) fn remove(name: &str, path: &Path, outcome: Option<&Outcome>) -> Result<()> {
-    let Some(jid) = find(name)? else { return Ok(()) };
+    let Some(jid) = find(name)? else {
+        return Ok(());
+    };
     let ours = match outcome {
         Some(Outcome::Jail { jid: own }) => *own == jid,
         _ => is_made_by_us(jid, path)?,
@@ -285,10 +325,16 @@ pub fn wait_until_empty(jids: &[i32], limit: Duration, name: &str) -> Result<()>
     let end = Instant::now() + limit;
     loop {
         let left = processes_in(jids)?;
-        let Some(first) = left.first() else { return Ok(()) };
+        let Some(first) = left.first() else {
+            return Ok(());
+        };
         let rest = end.saturating_duration_since(Instant::now());
         if rest.is_zero() {
-            let cause = format!("{} processes do not react to SIGKILL, the first is {}", left.len(), first.pid);
+            let cause = format!(
+                "{} processes do not react to SIGKILL, the first is {}",
+                left.len(),
+                first.pid
+            );
             return Err(Error::new("end the processes of jail", name, cause));
         }
         match process::wait_exit(first.pid, rest) {
@@ -302,7 +348,10 @@ pub fn wait_until_empty(jids: &[i32], limit: Duration, name: &str) -> Result<()>
 /// A jail's limit and number of children.
 fn children(jail: &str) -> Result<Option<(i32, i32)>> {
     let number = |bytes: &[u8]| i32::from_ne_bytes(bytes.try_into().unwrap_or_default());
-    match sys::get(("name", terminated(jail)), &[("children.max", 4), ("children.cur", 4)]) {
+    match sys::get(
+        ("name", terminated(jail)),
+        &[("children.max", 4), ("children.cur", 4)],
+    ) {
         Ok((_, values)) => Ok(Some((number(&values[0]), number(&values[1])))),
         Err(fault) if fault.errno == Errno::ENOENT => Ok(None),
         Err(fault) => Err(Error::new("look at jail", jail, fault)),
@@ -331,8 +380,10 @@ pub(super) fn raise_children(jail: &str) -> Result<Outcome> {
 }
 
 fn set_children(jail: &str, max: i32) -> Result<()> {
-    let parameters =
-        [("name".into(), Some(terminated(jail))), ("children.max".into(), Some(max.to_ne_bytes().to_vec()))];
+    let parameters = [
+        ("name".into(), Some(terminated(jail))),
+        ("children.max".into(), Some(max.to_ne_bytes().to_vec())),
+    ];
     match sys::set(&parameters, sys::UPDATE) {
         Ok(_) => Ok(()),
         Err(fault) => Err(Error::new("set children.max of jail", jail, fault)),
@@ -342,7 +393,9 @@ fn set_children(jail: &str, max: i32) -> Result<()> {
 /// Gives one place back. Siblings may have raised the limit since, so it is
 /// not set to what it was, and never below what is used.
 pub(super) fn lower_children(jail: &str, outcome: Option<&Outcome>) -> Result<()> {
-    let Some(Outcome::Raised { before }) = outcome else { return Ok(()) };
+    let Some(Outcome::Raised { before }) = outcome else {
+        return Ok(());
+    };
     match children(jail)? {
         Some((max, now)) if max > *before && max > now => set_children(jail, max - 1),
         _ => Ok(()),
@@ -350,7 +403,8 @@ pub(super) fn lower_children(jail: &str, outcome: Option<&Outcome>) -> Result<()
 }
 
 pub(super) fn set_processors(jail: &str, cpus: &[u32]) -> Result<Outcome> {
-    let jid = find(jail)?.ok_or_else(|| Error::new("set the processors of jail", jail, "there is no such jail"))?;
+    let jid = find(jail)?
+        .ok_or_else(|| Error::new("set the processors of jail", jail, "there is no such jail"))?;
     match sys::set_processors(jid, cpus) {
         Ok(()) => Ok(Outcome::Done),
         Err(e) => {

@@ -22,8 +22,14 @@ fn explain(error: std::io::Error, limit: &Limit) -> Error {
             let fault = Error::new("add the limit", limit, "EPERM");
             fault.hint("limits are set on the host, by root and not in a jail")
         }
-        Some(libc::EOPNOTSUPP) => Error::new("add the limit", limit, "rctl cannot do this for this resource"),
-        _ => Err::<(), _>(error).doing("add the limit", limit).expect_err("it is an error"),
+        Some(libc::EOPNOTSUPP) => Error::new(
+            "add the limit",
+            limit,
+            "rctl cannot do this for this resource",
+        ),
+        _ => Err::<(), _>(error)
+            .doing("add the limit", limit)
+            .expect_err("it is an error"),
     }
 }
 
@@ -44,16 +50,22 @@ pub(super) fn remove(limit: &Limit) -> Result<()> {
 pub fn usage(jail: &str) -> Result<BTreeMap<String, u64>> {
     let text = match rctl::usage(&format!("jail:{jail}")) {
         Ok(text) => text,
-        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => return Err(accounting_off("statistics")),
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+            return Err(accounting_off("statistics"));
+        }
         Err(e) => return Err(e).doing("read the statistics of jail", jail),
     };
     let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
-    Ok(pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
+    Ok(pairs
+        .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        .collect())
 }
 
 /// The amount at which a jail is denied more of a resource.
 pub fn denied_at(jail: &str, resource: &str) -> Option<u64> {
     let rules = rctl::rules(&format!("jail:{jail}:{resource}:deny")).ok()?;
-    let amounts = rules.split(',').filter_map(|rule| rule.rsplit_once('=')?.1.parse().ok());
+    let amounts = rules
+        .split(',')
+        .filter_map(|rule| rule.rsplit_once('=')?.1.parse().ok());
     amounts.min()
 }

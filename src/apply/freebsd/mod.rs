@@ -15,6 +15,7 @@ use crate::sys::freebsd as sys;
 
 pub use jail::{descendants, find, processes_in};
 pub use limits::{denied_at, usage};
+pub use mounts::claim_root;
 
 fn own(step: &AnyStep) -> Result<&Step> {
     match step {
@@ -31,12 +32,18 @@ fn own(step: &AnyStep) -> Result<&Step> {
 /// What makes the step impossible, before it has touched anything.
 pub fn foresee(step: &AnyStep) -> Result<Option<Outcome>> {
     match own(step)? {
-        Step::MountPoint { root, destination, source } => {
-            mounts::foresee_point(root, destination, source.as_deref()).map(Some)
-        }
-        Step::FileSystem { root, destination, .. } => mounts::foresee(root, destination).map(Some),
+        Step::MountPoint {
+            root,
+            destination,
+            source,
+        } => mounts::foresee_point(root, destination, source.as_deref()).map(Some),
+        Step::FileSystem {
+            root, destination, ..
+        } => mounts::foresee(root, destination).map(Some),
         Step::ChildrenMax { jail } => jail::foresee_children(jail).map(Some),
-        Step::Alias { interface, address } => network::foresee_alias(interface, *address).map(|()| None),
+        Step::Alias { interface, address } => {
+            network::foresee_alias(interface, *address).map(|()| None)
+        }
         Step::Jail { name, .. } => jail::foresee(name).map(|()| None),
         Step::Module { .. }
         | Step::DeviceRules { .. }
@@ -53,17 +60,40 @@ pub fn foresee(step: &AnyStep) -> Result<Option<Outcome>> {
 pub fn perform(step: &AnyStep) -> Result<Outcome> {
     match own(step)? {
         Step::Module { name, parameter } => module(name, parameter),
-        Step::MountPoint { root, destination, source } => {
-            mounts::make_point(root, destination, source.as_deref())
-        }
-        Step::FileSystem { root, destination, fstype, source, options, copy_up } => {
-            let wanted = mounts::Wanted { root, destination, fstype, source: source.as_deref(), options };
+        Step::MountPoint {
+            root,
+            destination,
+            source,
+        } => mounts::make_point(root, destination, source.as_deref()),
+        Step::FileSystem {
+            root,
+            destination,
+            fstype,
+            source,
+            options,
+            copy_up,
+        } => {
+            let wanted = mounts::Wanted {
+                root,
+                destination,
+                fstype,
+                source: source.as_deref(),
+                options,
+            };
             mounts::mount(&wanted, *copy_up)
         }
-        Step::DeviceRules { root, destination, rules } => mounts::apply_rules(root, destination, rules),
+        Step::DeviceRules {
+            root,
+            destination,
+            rules,
+        } => mounts::apply_rules(root, destination, rules),
         Step::ChildrenMax { jail } => jail::raise_children(jail),
         Step::Alias { interface, address } => network::add_alias(interface, *address),
-        Step::Jail { name, path, parameters } => jail::create(name, path, parameters),
+        Step::Jail {
+            name,
+            path,
+            parameters,
+        } => jail::create(name, path, parameters),
         Step::Rctl(limit) => limits::add(limit),
         Step::Cpuset { jail, cpus } => jail::set_processors(jail, cpus),
         Step::VnetInterface { jail, interface } => network::give(jail, interface),
@@ -83,9 +113,12 @@ pub fn revert(step: &AnyStep, outcome: Option<&Outcome>) -> Result<()> {
         // Others may have come to use the module, or the next container will.
         Step::Module { .. } => Ok(()),
         Step::MountPoint { root, .. } => mounts::remove_points(root, outcome),
-        Step::FileSystem { root, destination, fstype, .. } => {
-            mounts::unmount(root, destination, fstype, outcome)
-        }
+        Step::FileSystem {
+            root,
+            destination,
+            fstype,
+            ..
+        } => mounts::unmount(root, destination, fstype, outcome),
         // They belong to the mount and end with it.
         Step::DeviceRules { .. } => Ok(()),
         Step::ChildrenMax { jail } => jail::lower_children(jail, outcome),
@@ -105,10 +138,15 @@ fn module(name: &str, parameter: &str) -> Result<Outcome> {
     }
     let hint = format!("load it with: kldload {name}");
     sys::load_module(name)
-        .doing("load the kernel module", format_args!("{name} for {parameter}"))
+        .doing(
+            "load the kernel module",
+            format_args!("{name} for {parameter}"),
+        )
         .map_err(|e| e.hint(hint.clone()))?;
     if jail::is_parameter(parameter) {
         return Ok(Outcome::Done);
     }
-    Err(Error::text(format_args!("{parameter} is unknown to this kernel, with its module {name} too")))
+    Err(Error::text(format_args!(
+        "{parameter} is unknown to this kernel, with its module {name} too"
+    )))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{Flock, FlockArg, OFlag, open, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::fchdir;
 
@@ -27,12 +27,67 @@ pub(super) struct Wanted<'a> {
     pub options: &'a [String],
 }
 
-pub(super) fn foresee_point(root: &Path, destination: &Path, source: Option<&Path>) -> Result<Outcome> {
+/// A root file system that is being mounted into; dropped, it is free.
+#[derive(Debug)]
+pub struct Claim {
+    /// Whether one of the mount points has a mount on it already.
+    pub shared: bool,
+    _lock: Option<Flock<OwnedFd>>,
+}
+
+/// Waits until no other create mounts into the root file system, and looks
+/// whether one did.
+///
+/// # Errors
+/// A mount point cannot be resolved. A root that is missing is told later.
+pub fn claim_root(root: &Path, mounts: Option<&[oci_spec::runtime::Mount]>) -> Result<Claim> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let Ok(mut fd) = open(root, flags, Mode::empty()) else {
+        return Ok(Claim {
+            shared: false,
+            _lock: None,
+        });
+    };
+    let lock = loop {
+        fd = match Flock::lock(fd, FlockArg::LockExclusive) {
+            Ok(lock) => break lock,
+            Err((fd, Errno::EINTR)) => fd,
+            Err((_, errno)) => return Err(errno).doing("lock", root.display()),
+        }
+    };
+    let mut shared = false;
+    for mount in mounts.into_iter().flatten() {
+        let Lookup {
+            found,
+            parent,
+            missing,
+        } = look_up(root, mount.destination())?;
+        if let (Some(parent), true) = (parent, missing.is_empty()) {
+            let at =
+                |fd: &OwnedFd| sys::of(fd.as_fd()).doing("look at", mount.destination().display());
+            shared |= at(&found.fd)?.fsid != at(&parent)?.fsid;
+        }
+    }
+    Ok(Claim {
+        shared,
+        _lock: Some(lock),
+    })
+}
+
+pub(super) fn foresee_point(
+    root: &Path,
+    destination: &Path,
+    source: Option<&Path>,
+) -> Result<Outcome> {
     is_file(source)?;
     Ok(Outcome::Created(look_up(root, destination)?.to_make()))
 }
 
-pub(super) fn make_point(root: &Path, destination: &Path, source: Option<&Path>) -> Result<Outcome> {
+pub(super) fn make_point(
+    root: &Path,
+    destination: &Path,
+    source: Option<&Path>,
+) -> Result<Outcome> {
     let file = is_file(source)?;
     let lookup = look_up(root, destination)?;
     let created = lookup.to_make();
@@ -45,20 +100,55 @@ pub(super) fn remove_points(root: &Path, outcome: Option<&Outcome>) -> Result<()
         Some(Outcome::Created(created)) => created,
         _ => return Ok(()),
     };
-    created.iter().rev().try_for_each(|path| remove_made(root, path))
+    remove_all_made(root, created)
+}
+
+/// Removes mount points that were made, last first. Where another container
+/// has a view of the same root file system they stay: it may use them too, and
+/// a directory below a view is not kept by a mount on it.
+fn remove_all_made(root: &Path, created: &[PathBuf]) -> Result<()> {
+    if created.is_empty() {
+        return Ok(());
+    }
+    let all = sys::all().doing("list", "the mounted file systems")?;
+    let own = std::fs::canonicalize(root).unwrap_or_else(|_| root.into());
+    let view = |m: &&sys::Mount| m.fstype == "nullfs" && m.on == own;
+    let lower = all
+        .iter()
+        .find(view)
+        .map_or(own.as_path(), |m| m.from.as_path());
+    if all
+        .iter()
+        .any(|m| m.fstype == "nullfs" && m.from == lower && m.on != own)
+    {
+        return Ok(());
+    }
+    created
+        .iter()
+        .rev()
+        .try_for_each(|path| remove_made(root, path))
 }
 
 pub(super) fn foresee(root: &Path, destination: &Path) -> Result<Outcome> {
     let lookup = look_up(root, destination)?;
-    let below = sys::of(lookup.found.fd.as_fd()).doing("look at", destination.display())?.fsid;
-    Ok(Outcome::Mounting { below, created: lookup.to_make() })
+    let below = sys::of(lookup.found.fd.as_fd())
+        .doing("look at", destination.display())?
+        .fsid;
+    Ok(Outcome::Mounting {
+        below,
+        created: lookup.to_make(),
+    })
 }
 
 /// Whether a file is to be mounted rather than a directory; nullfs takes
 /// nothing else.
 fn is_file(source: Option<&Path>) -> Result<bool> {
-    let Some(source) = source else { return Ok(false) };
-    let kind = std::fs::metadata(source).doing("mount", source.display())?.file_type();
+    let Some(source) = source else {
+        return Ok(false);
+    };
+    let kind = std::fs::metadata(source)
+        .doing("mount", source.display())?
+        .file_type();
     if kind.is_dir() || kind.is_file() {
         return Ok(kind.is_file());
     }
@@ -69,7 +159,11 @@ fn is_file(source: Option<&Path>) -> Result<bool> {
     } else {
         "a device"
     };
-    let fault = Error::new("mount", source.display(), format_args!("it is {what}; nullfs takes directories and regular files"));
+    let fault = Error::new(
+        "mount",
+        source.display(),
+        format_args!("it is {what}; nullfs takes directories and regular files"),
+    );
     Err(fault.hint("mount the directory that it is in"))
 }
 
@@ -84,32 +178,55 @@ pub(super) fn mount(wanted: &Wanted, copy_up: bool) -> Result<Outcome> {
     }
     let lookup = look_up(wanted.root, wanted.destination)?;
     let created = lookup.to_make();
-    let below = sys::of(lookup.found.fd.as_fd()).doing("look at", wanted.destination.display())?.fsid;
+    let below = sys::of(lookup.found.fd.as_fd())
+        .doing("look at", wanted.destination.display())?
+        .fsid;
     make_missing(wanted.root, lookup, file)?;
     let Lookup { found, parent, .. } = look_up(wanted.root, wanted.destination)?;
     if found.is_dir == file {
-        let (is, source) = if file { ("a directory", "a file") } else { ("a file", "a directory") };
-        return Err(fault(wanted, format_args!("the mount point is {is} and the source {source}")));
+        let (is, source) = if file {
+            ("a directory", "a file")
+        } else {
+            ("a file", "a directory")
+        };
+        return Err(fault(
+            wanted,
+            format_args!("the mount point is {is} and the source {source}"),
+        ));
     }
     if let Some(source) = wanted.source.filter(|_| wanted.fstype == "nullfs")
         && is_same(source, &found.fd).doing("look at", source.display())?
     {
-        return Err(fault(wanted, "the source is the mount point itself").hint("leave the mount out, or mount it elsewhere"));
+        return Err(fault(wanted, "the source is the mount point itself")
+            .hint("leave the mount out, or mount it elsewhere"));
     }
-    let covered = if copy_up { Some(open_directory(found.fd.as_fd())?) } else { None };
+    let covered = if copy_up {
+        Some(open_directory(found.fd.as_fd())?)
+    } else {
+        None
+    };
     // A directory is mounted on by its descriptor alone; a file by its name in
     // a directory whose descriptor was found without following links.
-    let name = found.path.file_name().filter(|_| file).map(ToOwned::to_owned);
+    let name = found
+        .path
+        .file_name()
+        .filter(|_| file)
+        .map(ToOwned::to_owned);
     let at = match (&name, &parent) {
         (Some(_), Some(parent)) => parent,
         _ => &found.fd,
     };
-    within(at, || call(wanted, name.as_deref().unwrap_or(OsStr::new("."))))?;
+    within(at, || {
+        call(wanted, name.as_deref().unwrap_or(OsStr::new(".")))
+    })?;
 
     let now = look_up(wanted.root, wanted.destination)?;
     let mounted = sys::of(now.found.fd.as_fd()).doing("look at", wanted.destination.display())?;
     if mounted.fsid == below || !is_type(&mounted.fstype, wanted.fstype) {
-        return Err(fault(wanted, "another process changed the mount point meanwhile"));
+        return Err(fault(
+            wanted,
+            "another process changed the mount point meanwhile",
+        ));
     }
     if let Some(covered) = covered {
         let copied = copy_tree(covered, open_directory(now.found.fd.as_fd())?);
@@ -118,7 +235,10 @@ pub(super) fn mount(wanted: &Wanted, copy_up: bool) -> Result<Outcome> {
             return Err(error);
         }
     }
-    Ok(Outcome::Mounted { fsid: mounted.fsid, created })
+    Ok(Outcome::Mounted {
+        fsid: mounted.fsid,
+        created,
+    })
 }
 
 /// Whether both are one file, perhaps seen through nullfs, which shows its
@@ -140,9 +260,18 @@ fn is_type(shown: &str, wanted: &str) -> bool {
 }
 
 fn fault(wanted: &Wanted, cause: impl std::fmt::Display) -> Error {
-    let on = wanted.root.join(wanted.destination.strip_prefix("/").unwrap_or(wanted.destination));
+    let on = wanted.root.join(
+        wanted
+            .destination
+            .strip_prefix("/")
+            .unwrap_or(wanted.destination),
+    );
     let source = wanted.source.unwrap_or(Path::new(wanted.fstype));
-    Error::new("mount", format_args!("{} on {}", source.display(), on.display()), format_args!("{}: {cause}", wanted.fstype))
+    Error::new(
+        "mount",
+        format_args!("{} on {}", source.display(), on.display()),
+        format_args!("{}: {cause}", wanted.fstype),
+    )
 }
 
 /// Does something with the directory as working directory.
@@ -160,7 +289,10 @@ fn within<T>(directory: &OwnedFd, act: impl FnOnce() -> Result<T>) -> Result<T> 
 }
 
 fn call(wanted: &Wanted, on: &OsStr) -> Result<()> {
-    let mut options = vec![("fstype", Some(OsStr::new(wanted.fstype))), ("fspath", Some(on))];
+    let mut options = vec![
+        ("fstype", Some(OsStr::new(wanted.fstype))),
+        ("fspath", Some(on)),
+    ];
     if let Some(source) = wanted.source {
         options.push(("from", Some(source.as_os_str())));
     }
@@ -184,8 +316,14 @@ fn call(wanted: &Wanted, on: &OsStr) -> Result<()> {
         let fault = fault(wanted, &error);
         return Err(match error.errno {
             // "Invalid fstype" or, from a jail, ENODEV: there is no such type.
-            Errno::ENODEV | Errno::EINVAL if error.errno == Errno::ENODEV || error.message == "Invalid fstype" => fault.hint(format!("load its module with: kldload {}", wanted.fstype)),
-            Errno::EPERM => fault.hint("mounting needs root, and in a jail allow.mount and its type"),
+            Errno::ENODEV | Errno::EINVAL
+                if error.errno == Errno::ENODEV || error.message == "Invalid fstype" =>
+            {
+                fault.hint(format!("load its module with: kldload {}", wanted.fstype))
+            }
+            Errno::EPERM => {
+                fault.hint("mounting needs root, and in a jail allow.mount and its type")
+            }
             _ => fault,
         });
     }
@@ -199,7 +337,10 @@ fn open_directory(fd: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd> {
 /// A ruleset that does not exist, or has no rules, would show every device of
 /// the host.
 fn check_ruleset(options: &[String]) -> Result<()> {
-    let Some(number) = options.iter().find_map(|option| option.strip_prefix("ruleset=")) else {
+    let Some(number) = options
+        .iter()
+        .find_map(|option| option.strip_prefix("ruleset="))
+    else {
         return Ok(());
     };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -208,7 +349,11 @@ fn check_ruleset(options: &[String]) -> Result<()> {
     match devfs::has_rules(dev.as_fd(), ruleset) {
         Ok(true) => Ok(()),
         Ok(false) => {
-            let fault = Error::new("mount", "devfs", format_args!("the host has no devfs ruleset {ruleset}"));
+            let fault = Error::new(
+                "mount",
+                "devfs",
+                format_args!("the host has no devfs ruleset {ruleset}"),
+            );
             Err(fault.hint("load the rulesets with: service devfs restart"))
         }
         // In a jail the rules cannot be read; there the kernel applies the
@@ -220,7 +365,13 @@ fn check_ruleset(options: &[String]) -> Result<()> {
 
 pub(super) fn apply_rules(root: &Path, destination: &Path, rules: &[Rule]) -> Result<Outcome> {
     let found = look_up(root, destination)?.found;
-    let object = || format!("the devices of {} in {}", destination.display(), root.display());
+    let object = || {
+        format!(
+            "the devices of {} in {}",
+            destination.display(),
+            root.display()
+        )
+    };
     let mounted = sys::of(found.fd.as_fd()).doing("set", object())?;
     if mounted.fstype != "devfs" {
         return Err(Error::new("set", object(), "it is not a devfs"));
@@ -250,23 +401,30 @@ pub(super) fn unmount(
 ) -> Result<()> {
     let (fsid, created) = match outcome {
         Some(Outcome::Mounted { fsid, created }) => (Some(*fsid), created.as_slice()),
-        Some(Outcome::Mounting { below, created }) => (made_since(root, destination, fstype, *below), created.as_slice()),
+        Some(Outcome::Mounting { below, created }) => (
+            made_since(root, destination, fstype, *below),
+            created.as_slice(),
+        ),
         _ => (None, &[] as &[PathBuf]),
     };
     if let Some(fsid) = fsid {
         let all = sys::all().doing("list", "the mounted file systems")?;
         // Ids are given anew after a boot: what is not in this root is not it.
         let top = std::fs::canonicalize(root).unwrap_or_else(|_| root.into());
-        let ours = |m: &&sys::Mount| m.fsid == fsid && is_type(&m.fstype, fstype) && m.on.starts_with(&top);
+        let ours = |m: &&sys::Mount| {
+            m.fsid == fsid && is_type(&m.fstype, fstype) && m.on.starts_with(&top)
+        };
         if let Some(mounted) = all.iter().find(ours) {
             detach(mounted, &all)?;
         }
     }
-    created.iter().rev().try_for_each(|path| remove_made(root, path))
+    remove_all_made(root, created)
 }
 
 fn made_since(root: &Path, destination: &Path, fstype: &str, below: [i32; 2]) -> Option<[i32; 2]> {
-    let lookup = look_up(root, destination).ok().filter(|lookup| lookup.missing.is_empty())?;
+    let lookup = look_up(root, destination)
+        .ok()
+        .filter(|lookup| lookup.missing.is_empty())?;
     let there = sys::of(lookup.found.fd.as_fd()).ok()?;
     (there.fsid != below && is_type(&there.fstype, fstype)).then_some(there.fsid)
 }
@@ -284,7 +442,11 @@ fn detach(mounted: &sys::Mount, all: &[sys::Mount]) -> Result<()> {
     let inside = |m: &&sys::Mount| m.on != mounted.on && m.on.starts_with(&mounted.on);
     let on_top = all[at + 1..].iter().find(|m| m.on == mounted.on);
     if let Some(other) = all[at + 1..].iter().find(inside).or(on_top) {
-        let cause = format!("{} is still mounted on {}", other.from.display(), other.on.display());
+        let cause = format!(
+            "{} is still mounted on {}",
+            other.from.display(),
+            other.on.display()
+        );
         return Err(Error::new("unmount", object, cause).hint("unmount it first"));
     }
     for _ in 0..BUSY_RETRIES {

@@ -43,18 +43,26 @@ pub(super) const HIGHEST_RULESET: u32 = 65_535;
 /// # Errors
 /// What is wrong, with the option's path.
 pub(super) fn rule(text: &str, at: &str) -> Result<Rule> {
-    let fault = |cause: String| Error::property(at, cause).hint("write it as: path PATTERN unhide mode 0660");
+    let fault = |cause: String| {
+        Error::property(at, cause).hint("write it as: path PATTERN unhide mode 0660")
+    };
     let mut words = text.split_whitespace();
     let mut rule = Rule::default();
     let mut acts = false;
     while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| fault(format!("{word:?} has no value in rule {text:?}")));
+        let mut value = || {
+            words
+                .next()
+                .ok_or_else(|| fault(format!("{word:?} has no value in rule {text:?}")))
+        };
         match word {
             "path" => {
                 let pattern = value()?;
                 let pattern = pattern.strip_prefix("/dev/").unwrap_or(pattern);
                 if pattern.is_empty() || pattern.len() > LONGEST_PATTERN {
-                    return Err(fault(format!("{pattern:?} is empty or longer than {LONGEST_PATTERN} bytes")));
+                    return Err(fault(format!(
+                        "{pattern:?} is empty or longer than {LONGEST_PATTERN} bytes"
+                    )));
                 }
                 rule.path = Some(pattern.into());
                 continue;
@@ -63,28 +71,51 @@ pub(super) fn rule(text: &str, at: &str) -> Result<Rule> {
             "unhide" => rule.show = Some(true),
             "mode" => {
                 let mode = value()?;
-                let parsed = u32::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o7777);
-                rule.mode = Some(parsed.ok_or_else(|| fault(format!("{mode:?} is not an octal mode")))?);
+                let parsed = u32::from_str_radix(mode, 8)
+                    .ok()
+                    .filter(|mode| *mode <= 0o7777);
+                rule.mode =
+                    Some(parsed.ok_or_else(|| fault(format!("{mode:?} is not an octal mode")))?);
             }
             "user" | "group" => {
                 let id = value()?;
                 let parsed: u32 = match (word, id) {
                     (_, "root") | ("group", "wheel") => 0,
-                    _ => id.parse().map_err(|_| fault(format!("{id:?} is not a number; names are the host's")))?,
+                    _ => id.parse().map_err(|_| {
+                        fault(format!("{id:?} is not a number; names are the host's"))
+                    })?,
                 };
-                if word == "user" { rule.user = Some(parsed) } else { rule.group = Some(parsed) }
+                if word == "user" {
+                    rule.user = Some(parsed)
+                } else {
+                    rule.group = Some(parsed)
+                }
             }
             "include" => {
                 let number = value()?;
-                let parsed = number.parse().ok().filter(|n| (1..=HIGHEST_RULESET).contains(n));
-                rule.include =
-                    Some(parsed.ok_or_else(|| fault(format!("{number:?} is not a ruleset from 1 to {HIGHEST_RULESET}")))?);
+                let parsed = number
+                    .parse()
+                    .ok()
+                    .filter(|n| (1..=HIGHEST_RULESET).contains(n));
+                rule.include = Some(parsed.ok_or_else(|| {
+                    fault(format!(
+                        "{number:?} is not a ruleset from 1 to {HIGHEST_RULESET}"
+                    ))
+                })?);
             }
-            _ => return Err(fault(format!("{word:?} is not understood in rule {text:?}"))),
+            _ => {
+                return Err(fault(format!(
+                    "{word:?} is not understood in rule {text:?}"
+                )));
+            }
         }
         acts = true;
     }
-    if acts { Ok(rule) } else { Err(fault(format!("rule {text:?} does nothing"))) }
+    if acts {
+        Ok(rule)
+    } else {
+        Err(fault(format!("rule {text:?} does nothing")))
+    }
 }
 
 /// Rules for `freebsd.devices`: each device and the directories above it.
@@ -103,7 +134,10 @@ pub(super) fn devices(devices: &[Device]) -> Result<Vec<Rule>> {
             return Err(Error::property(format!("{at}.path"), fault));
         }
         if device.mode.is_some_and(|mode| mode > 0o7777) {
-            return Err(Error::property(format!("{at}.mode"), "is above 4095 (octal 7777)"));
+            return Err(Error::property(
+                format!("{at}.mode"),
+                "is above 4095 (octal 7777)",
+            ));
         }
         rules.extend(with_parents(Rule {
             path: Some(path.into()),
@@ -120,7 +154,11 @@ pub(super) fn with_parents(rule: Rule) -> Vec<Rule> {
     let mut rules = Vec::new();
     if let (Some(path), Some(true)) = (&rule.path, rule.show) {
         for (at, _) in path.match_indices('/') {
-            rules.push(Rule { path: Some(path[..at].into()), show: Some(true), ..Rule::default() });
+            rules.push(Rule {
+                path: Some(path[..at].into()),
+                show: Some(true),
+                ..Rule::default()
+            });
         }
     }
     rules.push(rule);

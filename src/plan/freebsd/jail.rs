@@ -76,7 +76,16 @@ struct Source<'a> {
 
 /// Parameters that brig decides itself, or that cannot be set.
 const RESERVED: [&str; 10] = [
-    "name", "path", "jid", "parent", "persist", "dying", "children.cur", "cpuset.id", "errmsg", "desc",
+    "name",
+    "path",
+    "jid",
+    "parent",
+    "persist",
+    "dying",
+    "children.cur",
+    "cpuset.id",
+    "errmsg",
+    "desc",
 ];
 
 /// Annotations below the prefix that are not parameters of the kernel.
@@ -91,7 +100,11 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
     let name = super::full_name(parent.as_deref(), input.id)?;
     path_fits(rootfs)?;
 
-    let mut source = Source { input, ignored, set: Vec::new() };
+    let mut source = Source {
+        input,
+        ignored,
+        set: Vec::new(),
+    };
     source.host(&jail)?;
     source.network(&jail, engine)?;
     source.sysv("sysvmsg", jail.sysvmsg, engine)?;
@@ -102,7 +115,12 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
     source.others(&mut modules)?;
     source.meta();
     let parameters = source.set;
-    Ok(Planned { name, parent, parameters, modules })
+    Ok(Planned {
+        name,
+        parent,
+        parameters,
+        modules,
+    })
 }
 
 /// jail_set(2) takes a path of at most MAXPATHLEN with its NUL.
@@ -126,23 +144,37 @@ fn parent(input: &Input, jail: &Jail, ignored: &mut Vec<Ignored>) -> Result<Opti
         (None, None) => return Ok(None),
     };
     if parent.is_empty() || parent.contains(['\0', '\n']) {
-        return Err(Error::property(at, format_args!("{parent:?} is not the name of a jail")));
+        return Err(Error::property(
+            at,
+            format_args!("{parent:?} is not the name of a jail"),
+        ));
     }
     Ok(Some(parent.into()))
 }
 
 fn overruled(ignored: &mut Vec<Ignored>, key: &str, property: &str) {
     let reason = format!("{property} says otherwise and wins");
-    ignored.push(Ignored { property: annotations::path(key), reason });
+    ignored.push(Ignored {
+        property: annotations::path(key),
+        reason,
+    });
 }
 
 impl Source<'_> {
     fn push(&mut self, name: &str, value: impl Into<Value>) {
-        self.set.push(Parameter { name: name.into(), value: value.into(), default: false });
+        self.set.push(Parameter {
+            name: name.into(),
+            value: value.into(),
+            default: false,
+        });
     }
 
     fn push_default(&mut self, name: &str, value: impl Into<Value>) {
-        self.set.push(Parameter { name: name.into(), value: value.into(), default: true });
+        self.set.push(Parameter {
+            name: name.into(),
+            value: value.into(),
+            default: true,
+        });
     }
 
     fn has(&self, name: &str) -> bool {
@@ -152,7 +184,10 @@ impl Source<'_> {
     /// An annotation of a parameter, with the annotation's path.
     fn annotation(&self, name: &str) -> Option<(&str, String)> {
         let key = format!("{JAIL_PREFIX}{name}");
-        self.input.config.annotation(&key).map(|value| (value, annotations::path(&key)))
+        self.input
+            .config
+            .annotation(&key)
+            .map(|value| (value, annotations::path(&key)))
     }
 
     /// The value of a parameter that has a property and an annotation: the
@@ -163,19 +198,29 @@ impl Source<'_> {
         property: Option<Sharing>,
         allowed: &[Sharing],
     ) -> Result<Option<(Sharing, String)>> {
-        let words = allowed.iter().map(|s| word(*s)).collect::<Vec<_>>().join(", ");
+        let words = allowed
+            .iter()
+            .map(|s| word(*s))
+            .collect::<Vec<_>>()
+            .join(", ");
         let annotated = match self.annotation(name) {
             None => None,
             Some((value, at)) => match allowed.iter().find(|s| word(**s) == value) {
                 Some(sharing) => Some((*sharing, at)),
-                None => return Err(Error::property(at, format_args!("{value:?} is not one of {words}"))),
+                None => {
+                    return Err(Error::property(
+                        at,
+                        format_args!("{value:?} is not one of {words}"),
+                    ));
+                }
             },
         };
         let at = format!("freebsd.jail.{name}");
         match (property, annotated) {
-            (Some(own), _) if !allowed.contains(&own) => {
-                Err(Error::property(at, format_args!("{:?} is not one of {words}", word(own))))
-            }
+            (Some(own), _) if !allowed.contains(&own) => Err(Error::property(
+                at,
+                format_args!("{:?} is not one of {words}", word(own)),
+            )),
             (Some(own), Some((other, _))) if own != other => {
                 overruled(self.ignored, &format!("{JAIL_PREFIX}{name}"), &at);
                 Ok(Some((own, at)))
@@ -189,23 +234,43 @@ impl Source<'_> {
     fn host(&mut self, jail: &Jail) -> Result<()> {
         let given = self.sharing("host", jail.host, &[Sharing::New, Sharing::Inherit])?;
         let spec = &self.input.config.spec;
-        let names = [("hostname", spec.hostname()), ("domainname", spec.domainname())];
-        let named = names.iter().find(|(_, name)| name.is_some()).map(|(property, _)| *property);
+        let names = [
+            ("hostname", spec.hostname()),
+            ("domainname", spec.domainname()),
+        ];
+        let named = names
+            .iter()
+            .find(|(_, name)| name.is_some())
+            .map(|(property, _)| *property);
         if let (Some((Sharing::Inherit, at)), Some(property)) = (&given, named) {
-            let fault = Error::property(property, format_args!("cannot be set while {at} is inherit"));
+            let fault = Error::property(
+                property,
+                format_args!("cannot be set while {at} is inherit"),
+            );
             return Err(fault.hint(format!("set {at} to new, or leave {property} out")));
         }
         let own = named.is_some()
             || matches!(given, Some((Sharing::New, _)))
-            || self.input.config.annotations().keys().any(|k| k.starts_with("org.freebsd.jail.host."));
+            || self
+                .input
+                .config
+                .annotations()
+                .keys()
+                .any(|k| k.starts_with("org.freebsd.jail.host."));
         self.push("host", if own { Sharing::New } else { Sharing::Inherit });
         for (property, name) in names {
             let Some(name) = name else { continue };
             if name.len() > 255 || name.contains('\0') {
-                return Err(Error::property(property, "is longer than 255 bytes or contains a NUL byte"));
+                return Err(Error::property(
+                    property,
+                    "is longer than 255 bytes or contains a NUL byte",
+                ));
             }
             let parameter = format!("host.{property}");
-            if self.annotation(&parameter).is_some_and(|(other, _)| other != name) {
+            if self
+                .annotation(&parameter)
+                .is_some_and(|(other, _)| other != name)
+            {
                 overruled(self.ignored, &format!("{JAIL_PREFIX}{parameter}"), property);
             }
             self.push(&parameter, Value::Text(name.clone()));
@@ -222,12 +287,30 @@ impl Source<'_> {
         if own_stack {
             self.push("vnet", Sharing::New);
         }
-        self.family("ip4", jail.ip4, jail.ip4_addr.as_deref(), &vnet, engine, |text| {
-            text.parse::<Ipv4Addr>().map(|address| address.to_string()).map_err(|_| "an IPv4 address")
-        })?;
-        self.family("ip6", jail.ip6, jail.ip6_addr.as_deref(), &vnet, engine, |text| {
-            text.parse::<Ipv6Addr>().map(|address| address.to_string()).map_err(|_| "an IPv6 address")
-        })
+        self.family(
+            "ip4",
+            jail.ip4,
+            jail.ip4_addr.as_deref(),
+            &vnet,
+            engine,
+            |text| {
+                text.parse::<Ipv4Addr>()
+                    .map(|address| address.to_string())
+                    .map_err(|_| "an IPv4 address")
+            },
+        )?;
+        self.family(
+            "ip6",
+            jail.ip6,
+            jail.ip6_addr.as_deref(),
+            &vnet,
+            engine,
+            |text| {
+                text.parse::<Ipv6Addr>()
+                    .map(|address| address.to_string())
+                    .map_err(|_| "an IPv6 address")
+            },
+        )
     }
 
     fn family(
@@ -241,19 +324,32 @@ impl Source<'_> {
     ) -> Result<()> {
         let all = [Sharing::New, Sharing::Inherit, Sharing::Disable];
         let given = self.sharing(name, property, &all)?;
-        let annotated = self.annotation(&format!("{name}.addr")).map(|(value, at)| (value.to_owned(), at));
+        let annotated = self
+            .annotation(&format!("{name}.addr"))
+            .map(|(value, at)| (value.to_owned(), at));
         let list: Option<(Vec<(String, String)>, String)> = match (addresses, annotated) {
             (Some(list), annotated) => {
                 let at = format!("freebsd.jail.{name}Addr");
-                if annotated.is_some_and(|(other, _)| other.split(',').ne(list.iter().map(String::as_str))) {
+                if annotated
+                    .is_some_and(|(other, _)| other.split(',').ne(list.iter().map(String::as_str)))
+                {
                     overruled(self.ignored, &format!("{JAIL_PREFIX}{name}.addr"), &at);
                 }
-                let items = list.iter().enumerate().map(|(i, a)| (a.clone(), format!("{at}[{i}]")));
+                let items = list
+                    .iter()
+                    .enumerate()
+                    .map(|(i, a)| (a.clone(), format!("{at}[{i}]")));
                 Some((items.collect(), at.clone()))
             }
             (None, Some((value, at))) => {
-                let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
-                Some((parts.map(|part| (part.to_owned(), at.clone())).collect(), at))
+                let parts = value
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|part| !part.is_empty());
+                Some((
+                    parts.map(|part| (part.to_owned(), at.clone())).collect(),
+                    at,
+                ))
             }
             (None, None) => None,
         };
@@ -262,7 +358,10 @@ impl Source<'_> {
             let address = parse(text)
                 .map_err(|what| Error::property(at, format_args!("{text:?} is not {what}")))?;
             if parsed.contains(&address) {
-                return Err(Error::property(at, format_args!("{address} is given twice")));
+                return Err(Error::property(
+                    at,
+                    format_args!("{address} is given twice"),
+                ));
             }
             parsed.push(address);
         }
@@ -271,7 +370,8 @@ impl Source<'_> {
         if let Some((Sharing::New, vnet_at)) = vnet {
             let own = given.map(|(_, at)| at).or(addresses_at);
             if let Some(at) = own {
-                let fault = Error::property(at, format_args!("cannot be set while {vnet_at} is new"));
+                let fault =
+                    Error::property(at, format_args!("cannot be set while {vnet_at} is new"));
                 return Err(fault.hint("set addresses inside the container's own network stack"));
             }
             return Ok(());
@@ -297,7 +397,14 @@ impl Source<'_> {
         match self.sharing(name, property, &all)? {
             Some((sharing, _)) => self.push(name, sharing),
             // The old switch for all three would be overruled by them.
-            None if self.input.config.freebsd.jail.iter().flat_map(|j| &j.allow).any(|a| a.sysvipc.is_some()) => {}
+            None if self
+                .input
+                .config
+                .freebsd
+                .jail
+                .iter()
+                .flat_map(|j| &j.allow)
+                .any(|a| a.sysvipc.is_some()) => {}
             None if engine && self.annotation("allow.sysvipc").is_some() => {}
             // A kernel may lack System V IPC as a whole.
             None => self.push_default(name, Sharing::New),
@@ -316,7 +423,9 @@ impl Source<'_> {
                 Some((level, at))
             }
         };
-        let property = jail.enforce_statfs.map(|level| (level, "freebsd.jail.enforceStatfs".to_owned()));
+        let property = jail
+            .enforce_statfs
+            .map(|level| (level, "freebsd.jail.enforceStatfs".to_owned()));
         if let (Some((own, at)), Some((other, _))) = (&property, &annotated)
             && own != other
         {
@@ -326,12 +435,20 @@ impl Source<'_> {
         if let Some((level, at)) = &given
             && *level > 2
         {
-            return Err(Error::property(at, format_args!("{level} is not 0, 1 or 2")));
+            return Err(Error::property(
+                at,
+                format_args!("{level} is not 0, 1 or 2"),
+            ));
         }
-        let level = given.as_ref().map_or(if engine { 1 } else { 2 }, |(level, _)| *level);
+        let level = given
+            .as_ref()
+            .map_or(if engine { 1 } else { 2 }, |(level, _)| *level);
         let mounts = jail.allow.as_ref().and_then(|allow| allow.mount.as_ref());
         if level == 2 && mounts.is_some_and(|types| !types.is_empty()) {
-            let fault = Error::property("freebsd.jail.allow.mount", "has no effect while enforceStatfs is 2");
+            let fault = Error::property(
+                "freebsd.jail.allow.mount",
+                "has no effect while enforceStatfs is 2",
+            );
             return Err(fault.hint("set freebsd.jail.enforceStatfs to 1"));
         }
         match given {
@@ -368,7 +485,10 @@ impl Source<'_> {
         for (i, kind) in allow.mount.iter().flatten().enumerate() {
             let at = format!("freebsd.jail.allow.mount[{i}]");
             if !is_fstype(kind) {
-                return Err(Error::property(at, format_args!("{kind:?} is not a file system type")));
+                return Err(Error::property(
+                    at,
+                    format_args!("{kind:?} is not a file system type"),
+                ));
             }
             if !self.has("allow.mount") {
                 self.push("allow.mount", Value::Switch(true));
@@ -392,7 +512,10 @@ impl Source<'_> {
             return;
         }
         if allowed {
-            modules.push(Step::Module { name: module(kind).into(), parameter: parameter.clone() });
+            modules.push(Step::Module {
+                name: module(kind).into(),
+                parameter: parameter.clone(),
+            });
             // A jail without a ruleset of its own could mount a /dev with
             // every device of the host in it.
             if kind == "devfs" && self.annotation("devfs_ruleset").is_none() {
@@ -406,9 +529,13 @@ impl Source<'_> {
     /// Every other annotation below the prefix names a parameter of the
     /// kernel, which checks it: new kernels need no new brig.
     fn others(&mut self, modules: &mut Vec<Step>) -> Result<()> {
-        let known = ["host", "vnet", "ip4", "ip6", "ip4.addr", "ip6.addr", "sysvmsg", "sysvsem", "sysvshm"];
+        let known = [
+            "host", "vnet", "ip4", "ip6", "ip4.addr", "ip6.addr", "sysvmsg", "sysvsem", "sysvshm",
+        ];
         for (key, value) in self.input.config.annotations() {
-            let Some(name) = key.strip_prefix(JAIL_PREFIX) else { continue };
+            let Some(name) = key.strip_prefix(JAIL_PREFIX) else {
+                continue;
+            };
             if known.contains(&name) || NOT_PARAMETERS.contains(&name) || self.has(name) {
                 continue;
             }
@@ -418,8 +545,14 @@ impl Source<'_> {
             }
             let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
             let meta = name.starts_with("meta.") || name.starts_with("env.");
-            if name.is_empty() || !(meta || name.chars().all(plain)) || name.contains(['\0', '\n', '=']) {
-                return Err(Error::property(at, format_args!("{name:?} is not the name of a jail parameter")));
+            if name.is_empty()
+                || !(meta || name.chars().all(plain))
+                || name.contains(['\0', '\n', '='])
+            {
+                return Err(Error::property(
+                    at,
+                    format_args!("{name:?} is not the name of a jail parameter"),
+                ));
             }
             if value.contains('\0') {
                 return Err(Error::property(at, "contains a NUL byte"));
@@ -443,7 +576,12 @@ impl Source<'_> {
         }
         self.push_default(META_ID, Value::Text(self.input.id.into()));
         // A line is what separates one entry of the jail's meta from the next.
-        if let Some(bundle) = self.input.bundle.to_str().filter(|bundle| !bundle.contains('\n')) {
+        if let Some(bundle) = self
+            .input
+            .bundle
+            .to_str()
+            .filter(|bundle| !bundle.contains('\n'))
+        {
             self.push_default(META_BUNDLE, Value::Text(bundle.into()));
         }
     }
@@ -455,7 +593,9 @@ pub const META_ID: &str = "meta.brig";
 const META_BUNDLE: &str = "meta.brig.bundle";
 
 fn is_fstype(kind: &str) -> bool {
-    !kind.is_empty() && kind.len() < 16 && kind.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    !kind.is_empty()
+        && kind.len() < 16
+        && kind.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// The kernel module that brings a file system type.
@@ -472,7 +612,9 @@ fn switch(value: &str, at: &str) -> Result<bool> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" | "" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err(Error::property(at, format_args!("{value:?} is not true or false"))),
+        _ => Err(Error::property(
+            at,
+            format_args!("{value:?} is not true or false"),
+        )),
     }
 }
-

@@ -48,26 +48,87 @@ impl fmt::Display for Limit {
 
 /// The resources of rctl(8), and those of them that cannot be denied.
 const RESOURCES: [&str; 25] = [
-    "cputime", "datasize", "stacksize", "coredumpsize", "memoryuse", "memorylocked", "maxproc", "openfiles",
-    "vmemoryuse", "pseudoterminals", "swapuse", "nthr", "msgqqueued", "msgqsize", "nmsgq", "nsem", "nsemop",
-    "nshm", "shmsize", "wallclock", "pcpu", "readbps", "writebps", "readiops", "writeiops",
+    "cputime",
+    "datasize",
+    "stacksize",
+    "coredumpsize",
+    "memoryuse",
+    "memorylocked",
+    "maxproc",
+    "openfiles",
+    "vmemoryuse",
+    "pseudoterminals",
+    "swapuse",
+    "nthr",
+    "msgqqueued",
+    "msgqsize",
+    "nmsgq",
+    "nsem",
+    "nsemop",
+    "nshm",
+    "shmsize",
+    "wallclock",
+    "pcpu",
+    "readbps",
+    "writebps",
+    "readiops",
+    "writeiops",
 ];
-const NOT_DENIABLE: [&str; 6] = ["cputime", "wallclock", "readbps", "writebps", "readiops", "writeiops"];
+const NOT_DENIABLE: [&str; 6] = [
+    "cputime",
+    "wallclock",
+    "readbps",
+    "writebps",
+    "readiops",
+    "writeiops",
+];
 const THROTTLED: [&str; 4] = ["readbps", "writebps", "readiops", "writeiops"];
 
 /// The actions of rctl(8) besides signals.
 const ACTIONS: [&str; 4] = ["deny", "log", "devctl", "throttle"];
 const SIGNALS: [&str; 31] = [
-    "sighup", "sigint", "sigquit", "sigill", "sigtrap", "sigabrt", "sigemt", "sigfpe", "sigkill", "sigbus",
-    "sigsegv", "sigsys", "sigpipe", "sigalrm", "sigterm", "sigurg", "sigstop", "sigtstp", "sigchld", "sigttin",
-    "sigttou", "sigio", "sigxcpu", "sigxfsz", "sigvtalrm", "sigprof", "sigwinch", "siginfo", "sigusr1",
-    "sigusr2", "sigthr",
+    "sighup",
+    "sigint",
+    "sigquit",
+    "sigill",
+    "sigtrap",
+    "sigabrt",
+    "sigemt",
+    "sigfpe",
+    "sigkill",
+    "sigbus",
+    "sigsegv",
+    "sigsys",
+    "sigpipe",
+    "sigalrm",
+    "sigterm",
+    "sigurg",
+    "sigstop",
+    "sigtstp",
+    "sigchld",
+    "sigttin",
+    "sigttou",
+    "sigio",
+    "sigxcpu",
+    "sigxfsz",
+    "sigvtalrm",
+    "sigprof",
+    "sigwinch",
+    "siginfo",
+    "sigusr1",
+    "sigusr2",
+    "sigthr",
 ];
 
 pub(super) fn plan(input: &Input, jail: &str, ignored: &mut Vec<Ignored>) -> Result<Vec<Step>> {
     let mut limits: Vec<(Limit, String)> = Vec::new();
     let mut cpus = None;
-    let resources = input.config.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let resources = input
+        .config
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.resources().as_ref());
     if let Some(resources) = resources {
         let from = from_resources(resources, jail, "linux.resources", ignored)?;
         limits = from.limits;
@@ -81,8 +142,12 @@ pub(super) fn plan(input: &Input, jail: &str, ignored: &mut Vec<Ignored>) -> Res
             limits.retain(|(other, at)| {
                 let same = other.resource == limit.resource && other.action == limit.action;
                 if same {
-                    let reason = format!("{} says it for FreeBSD and wins", annotations::path(&key));
-                    ignored.push(Ignored { property: at.clone(), reason });
+                    let reason =
+                        format!("{} says it for FreeBSD and wins", annotations::path(&key));
+                    ignored.push(Ignored {
+                        property: at.clone(),
+                        reason,
+                    });
                 }
                 !same
             });
@@ -96,8 +161,14 @@ pub(super) fn plan(input: &Input, jail: &str, ignored: &mut Vec<Ignored>) -> Res
     {
         return Err(accounting_off(at));
     }
-    let mut steps: Vec<Step> = limits.into_iter().map(|(limit, _)| Step::Rctl(limit)).collect();
-    steps.extend(cpus.map(|cpus| Step::Cpuset { jail: jail.into(), cpus }));
+    let mut steps: Vec<Step> = limits
+        .into_iter()
+        .map(|(limit, _)| Step::Rctl(limit))
+        .collect();
+    steps.extend(cpus.map(|cpus| Step::Cpuset {
+        jail: jail.into(),
+        cpus,
+    }));
     Ok(steps)
 }
 
@@ -131,7 +202,10 @@ pub fn from_resources(
     let mut from = FromResources::default();
     let mut ignore = |property: &str, is_set: bool, reason: &str| {
         if is_set {
-            ignored.push(Ignored { property: format!("{at}.{property}"), reason: reason.into() });
+            ignored.push(Ignored {
+                property: format!("{at}.{property}"),
+                reason: reason.into(),
+            });
         }
     };
     let mut limit = |resource: &'static str, property: &str, amount: Option<i64>| match amount {
@@ -157,9 +231,21 @@ pub fn from_resources(
         let reason = "rctl has nothing like it";
         ignore("memory.reservation", memory.reservation().is_some(), reason);
         ignore("memory.swappiness", memory.swappiness().is_some(), reason);
-        ignore("memory.disableOOMKiller", memory.disable_oom_killer().is_some(), reason);
-        ignore("memory.useHierarchy", memory.use_hierarchy().is_some(), reason);
-        ignore("memory.checkBeforeUpdate", memory.check_before_update().is_some(), reason);
+        ignore(
+            "memory.disableOOMKiller",
+            memory.disable_oom_killer().is_some(),
+            reason,
+        );
+        ignore(
+            "memory.useHierarchy",
+            memory.use_hierarchy().is_some(),
+            reason,
+        );
+        ignore(
+            "memory.checkBeforeUpdate",
+            memory.check_before_update().is_some(),
+            reason,
+        );
     }
     if let Some(pids) = resources.pids() {
         limit("maxproc", "pids.limit", Some(pids.limit()));
@@ -171,7 +257,10 @@ pub fn from_resources(
             Some(quota) => {
                 let period = cpu.period().unwrap_or(100_000);
                 if period == 0 {
-                    return Err(Error::property(format!("{at}.cpu.period"), "must be above 0 (microseconds)"));
+                    return Err(Error::property(
+                        format!("{at}.cpu.period"),
+                        "must be above 0 (microseconds)",
+                    ));
                 }
                 // Whole percents of one processor; less than one would be no limit.
                 let percent = (quota.unsigned_abs() as u128 * 100).div_ceil(u128::from(period));
@@ -182,25 +271,58 @@ pub fn from_resources(
         if let Some(list) = cpu.cpus().as_ref().filter(|list| !list.is_empty()) {
             from.cpus = Some(parse_cpus(list, &format!("{at}.cpu.cpus"))?);
         }
-        ignore("cpu.shares", cpu.shares().is_some(), "rctl has limits and no weights");
+        ignore(
+            "cpu.shares",
+            cpu.shares().is_some(),
+            "rctl has limits and no weights",
+        );
         let reason = "FreeBSD has nothing like it";
-        ignore("cpu.mems", cpu.mems().as_ref().is_some_and(|mems| !mems.is_empty()), reason);
+        ignore(
+            "cpu.mems",
+            cpu.mems().as_ref().is_some_and(|mems| !mems.is_empty()),
+            reason,
+        );
         ignore("cpu.burst", cpu.burst().is_some(), reason);
-        ignore("cpu.realtimeRuntime", cpu.realtime_runtime().is_some(), reason);
-        ignore("cpu.realtimePeriod", cpu.realtime_period().is_some(), reason);
+        ignore(
+            "cpu.realtimeRuntime",
+            cpu.realtime_runtime().is_some(),
+            reason,
+        );
+        ignore(
+            "cpu.realtimePeriod",
+            cpu.realtime_period().is_some(),
+            reason,
+        );
         ignore("cpu.idle", cpu.idle().is_some(), reason);
     }
     let reason = "rctl limits the container as a whole and not by device; use the annotations \
                   org.freebsd.rctl.readbps, writebps, readiops and writeiops";
     ignore("blockIO", resources.block_io().is_some(), reason);
-    let hugepages = resources.hugepage_limits().as_ref().is_some_and(|all| !all.is_empty());
+    let hugepages = resources
+        .hugepage_limits()
+        .as_ref()
+        .is_some_and(|all| !all.is_empty());
     let reason = "FreeBSD has nothing like it";
     ignore("hugepageLimits", hugepages, reason);
     ignore("network", resources.network().is_some(), reason);
     ignore("rdma", resources.rdma().is_some(), reason);
-    ignore("unified", resources.unified().as_ref().is_some_and(|all| !all.is_empty()), "FreeBSD has no cgroups");
-    let devices = resources.devices().as_ref().is_some_and(|all| !all.is_empty());
-    ignore("devices", devices, "devfs shows the devices that may be used");
+    ignore(
+        "unified",
+        resources
+            .unified()
+            .as_ref()
+            .is_some_and(|all| !all.is_empty()),
+        "FreeBSD has no cgroups",
+    );
+    let devices = resources
+        .devices()
+        .as_ref()
+        .is_some_and(|all| !all.is_empty());
+    ignore(
+        "devices",
+        devices,
+        "devfs shows the devices that may be used",
+    );
     Ok(from)
 }
 
@@ -209,8 +331,14 @@ fn annotated(jail: &str, resource: &str, value: &str, at: &str) -> Result<Limit>
     let fault = |cause: String| Error::property(at, cause);
     if !RESOURCES.contains(&resource) {
         let near = near(resource, &RESOURCES);
-        let hint = if near.is_empty() { RESOURCES.join(", ") } else { near };
-        return Err(fault(format!("{resource:?} is not a resource of rctl")).hint(format!("known: {hint}")));
+        let hint = if near.is_empty() {
+            RESOURCES.join(", ")
+        } else {
+            near
+        };
+        return Err(
+            fault(format!("{resource:?} is not a resource of rctl")).hint(format!("known: {hint}"))
+        );
     }
     let (rest, per) = match value.split_once('/') {
         Some((rest, per)) => (rest, Some(per)),
@@ -224,14 +352,19 @@ fn annotated(jail: &str, resource: &str, value: &str, at: &str) -> Result<Limit>
         return Err(fault(format!("{action:?} is not an action of rctl")).hint(hint));
     }
     if action == "deny" && NOT_DENIABLE.contains(&resource) {
-        let other = if THROTTLED.contains(&resource) { "throttle" } else { "a signal" };
+        let other = if THROTTLED.contains(&resource) {
+            "throttle"
+        } else {
+            "a signal"
+        };
         return Err(fault(format!("rctl cannot deny {resource}")).hint(format!("use {other}")));
     }
     if action == "throttle" && !THROTTLED.contains(&resource) {
         return Err(fault(format!("rctl cannot throttle {resource}")).hint("use deny"));
     }
     let amount = size(amount).ok_or_else(|| {
-        fault(format!("{amount:?} is not an amount")).hint("give a number, with k, m, g, t or p behind it")
+        fault(format!("{amount:?} is not an amount"))
+            .hint("give a number, with k, m, g, t or p behind it")
     })?;
     match per {
         None | Some("process" | "user" | "loginclass" | "jail") => {}
@@ -241,7 +374,13 @@ fn annotated(jail: &str, resource: &str, value: &str, at: &str) -> Result<Limit>
         }
     }
     let per = per.filter(|per| *per != "jail").map(String::from);
-    Ok(Limit { jail: jail.into(), resource: resource.into(), action: action.into(), amount, per })
+    Ok(Limit {
+        jail: jail.into(),
+        resource: resource.into(),
+        action: action.into(),
+        amount,
+        per,
+    })
 }
 
 fn size(text: &str) -> Option<u64> {
@@ -255,13 +394,19 @@ fn size(text: &str) -> Option<u64> {
     };
     let number: u64 = digits.parse().ok()?;
     // The kernel counts in signed 64 bits.
-    number.checked_mul(1 << shift).filter(|amount| *amount <= i64::MAX as u64)
+    number
+        .checked_mul(1 << shift)
+        .filter(|amount| *amount <= i64::MAX as u64)
 }
 
 /// Known words that share a start with an unknown one.
 pub fn near(word: &str, known: &[&str]) -> String {
     let start: String = word.chars().take(3).collect();
-    let found: Vec<&str> = known.iter().copied().filter(|k| !start.is_empty() && k.starts_with(&start)).collect();
+    let found: Vec<&str> = known
+        .iter()
+        .copied()
+        .filter(|k| !start.is_empty() && k.starts_with(&start))
+        .collect();
     found.join(", ")
 }
 
@@ -270,15 +415,25 @@ const HIGHEST_CPU: u32 = 1023;
 
 /// A list such as `0-3,7` (cpuset(1)).
 fn parse_cpus(text: &str, at: &str) -> Result<Vec<u32>> {
-    let fault = || Error::property(at, format_args!("{text:?} is not a list of processors")).hint("write it as: 0-3,7");
-    let number = |part: &str| part.trim().parse::<u32>().ok().filter(|n| *n <= HIGHEST_CPU);
+    let fault = || {
+        Error::property(at, format_args!("{text:?} is not a list of processors"))
+            .hint("write it as: 0-3,7")
+    };
+    let number = |part: &str| {
+        part.trim()
+            .parse::<u32>()
+            .ok()
+            .filter(|n| *n <= HIGHEST_CPU)
+    };
     let mut cpus = Vec::new();
     for part in text.split(',') {
         let (first, last) = match part.split_once('-') {
             Some((first, last)) => (number(first), number(last)),
             None => (number(part), number(part)),
         };
-        let (Some(first), Some(last)) = (first, last) else { return Err(fault()) };
+        let (Some(first), Some(last)) = (first, last) else {
+            return Err(fault());
+        };
         if first > last {
             return Err(fault());
         }

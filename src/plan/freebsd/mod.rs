@@ -21,13 +21,21 @@ use super::{Input, Plan};
 use crate::error::{Error, Result};
 use crate::host::Os;
 pub use devfs::Rule;
-pub use jail::{META_ID, Parameter, Value};
+#[cfg(target_os = "freebsd")]
+pub use jail::META_ID;
+pub use jail::{Parameter, Value};
 pub use limits::Limit;
+#[cfg(target_os = "freebsd")]
+#[cfg_attr(not(target_os = "freebsd"), allow(unused_imports, reason = "for the FreeBSD backend"))]
 pub use process::{check_process, resource_number};
 
 /// One act of the FreeBSD backend, done on the host and taken back at delete.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "step", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "step",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
 pub enum Step {
     /// Loads a kernel module, unless the jail parameter that it brings is
     /// there already. It stays loaded: others may use it by then.
@@ -132,7 +140,11 @@ pub fn plan(input: &Input) -> Result<Plan> {
     }
     steps.extend(mounts.steps);
     steps.extend(network.before);
-    steps.push(Step::Jail { name: jail.name, path: mounts.root, parameters: jail.parameters });
+    steps.push(Step::Jail {
+        name: jail.name,
+        path: mounts.root,
+        parameters: jail.parameters,
+    });
     steps.extend(limits);
     steps.extend(network.after);
     let steps = steps.into_iter().map(super::Step::Freebsd).collect();

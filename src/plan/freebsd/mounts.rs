@@ -15,11 +15,47 @@ use crate::error::{Error, Result};
 
 /// Options that mean nothing to FreeBSD, as engines send them.
 const LINUX_ONLY: [&str; 41] = [
-    "bind", "rbind", "private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable",
-    "dev", "nodev", "rdev", "rnodev", "relatime", "norelatime", "rrelatime", "rnorelatime", "strictatime",
-    "nostrictatime", "rstrictatime", "rnostrictatime", "diratime", "nodiratime", "rdiratime", "rnodiratime",
-    "lazytime", "nolazytime", "iversion", "noiversion", "silent", "loud", "mand", "nomand", "defaults",
-    "copyup", "notmpcopyup", "z", "Z", "U", "newinstance",
+    "bind",
+    "rbind",
+    "private",
+    "rprivate",
+    "shared",
+    "rshared",
+    "slave",
+    "rslave",
+    "unbindable",
+    "runbindable",
+    "dev",
+    "nodev",
+    "rdev",
+    "rnodev",
+    "relatime",
+    "norelatime",
+    "rrelatime",
+    "rnorelatime",
+    "strictatime",
+    "nostrictatime",
+    "rstrictatime",
+    "rnostrictatime",
+    "diratime",
+    "nodiratime",
+    "rdiratime",
+    "rnodiratime",
+    "lazytime",
+    "nolazytime",
+    "iversion",
+    "noiversion",
+    "silent",
+    "loud",
+    "mand",
+    "nomand",
+    "defaults",
+    "copyup",
+    "notmpcopyup",
+    "z",
+    "Z",
+    "U",
+    "newinstance",
 ];
 
 /// Options of Linux whose effect FreeBSD has under another name. The recursive
@@ -56,12 +92,14 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
     }
     device_rules(input, &mut mounts)?;
 
-    if input.config.root_readonly() {
+    let readonly = input.config.root_readonly();
+    if readonly {
         // A mount point that is missing cannot be made in a read-only root;
         // one that lies in another mount is made there when its turn comes.
         for (i, mount) in mounts.iter().enumerate() {
             let inside = mounts[..i].iter().any(|other| {
-                mount.destination.starts_with(&other.destination) && other.destination != Path::new("/")
+                mount.destination.starts_with(&other.destination)
+                    && other.destination != Path::new("/")
             });
             if !inside {
                 steps.push(Step::MountPoint {
@@ -71,26 +109,51 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
                 });
             }
         }
+    }
+    if readonly || input.shared_root {
         // A view of the root, elsewhere: nullfs over the directory that it
         // shows never returns from the kernel (seen on 15.1: both have one
-        // lock, and nmount(2) wants it twice). And containers that share a
-        // root file system do not stack their mounts this way.
+        // lock, and nmount(2) wants it twice). And the mounts of containers
+        // that share a root file system do not stack up this way, of which
+        // only the topmost could be unmounted.
         steps.push(Step::FileSystem {
             root: input.directory.into(),
             destination: "/root".into(),
             fstype: "nullfs".into(),
             source: Some(rootfs.into()),
-            options: vec!["ro".into()],
+            options: if readonly {
+                vec!["ro".into()]
+            } else {
+                Vec::new()
+            },
             copy_up: false,
         });
         root = input.directory.join("root");
     }
     for mount in mounts {
-        let Planned { destination, fstype, source, options, copy_up, rules } = mount;
+        let Planned {
+            destination,
+            fstype,
+            source,
+            options,
+            copy_up,
+            rules,
+        } = mount;
         let at = destination.clone();
-        steps.push(Step::FileSystem { root: root.clone(), destination, fstype, source, options, copy_up });
+        steps.push(Step::FileSystem {
+            root: root.clone(),
+            destination,
+            fstype,
+            source,
+            options,
+            copy_up,
+        });
         if !rules.is_empty() {
-            steps.push(Step::DeviceRules { root: root.clone(), destination: at, rules });
+            steps.push(Step::DeviceRules {
+                root: root.clone(),
+                destination: at,
+                rules,
+            });
         }
     }
     Ok(Mounts { steps, root })
@@ -113,13 +176,21 @@ fn one(
     ignored: &mut Vec<Ignored>,
 ) -> Result<Planned> {
     let at = format!("mounts[{i}]");
-    for (name, maps) in [("uidMappings", mount.uid_mappings()), ("gidMappings", mount.gid_mappings())] {
+    for (name, maps) in [
+        ("uidMappings", mount.uid_mappings()),
+        ("gidMappings", mount.gid_mappings()),
+    ] {
         if maps.as_ref().is_some_and(|maps| !maps.is_empty()) {
-            return Err(Error::property(format!("{at}.{name}"), "FreeBSD has no mounts with mapped users"));
+            return Err(Error::property(
+                format!("{at}.{name}"),
+                "FreeBSD has no mounts with mapped users",
+            ));
         }
     }
     let given = mount.options().as_deref().unwrap_or_default();
-    let bound = given.iter().any(|option| option == "bind" || option == "rbind");
+    let bound = given
+        .iter()
+        .any(|option| option == "bind" || option == "rbind");
     let fstype = match mount.typ().as_deref() {
         Some("" | "none" | "bind") | None => {
             if mount.source().is_none() && !bound {
@@ -130,7 +201,10 @@ fn one(
         Some(kind) => kind,
     };
     if fstype.len() > 15 || fstype.contains(['\0', '/']) {
-        return Err(Error::property(format!("{at}.type"), format_args!("{fstype:?} is not a file system type")));
+        return Err(Error::property(
+            format!("{at}.type"),
+            format_args!("{fstype:?} is not a file system type"),
+        ));
     }
     let destination = absolute(mount.destination());
     let source = source(input, mount, fstype, &at)?;
@@ -159,20 +233,29 @@ fn one(
             None => (option.as_str(), None),
         };
         if REFUSED.contains(&name) {
-            return Err(Error::property(path, format_args!("{name:?} is not possible on FreeBSD")));
+            return Err(Error::property(
+                path,
+                format_args!("{name:?} is not possible on FreeBSD"),
+            ));
         }
         match (fstype, name, value) {
             (_, "", _) => {}
             ("devfs", "ruleset", Some(number)) => {
-                let parsed: Option<u32> = number.parse().ok().filter(|n| *n <= devfs::HIGHEST_RULESET);
+                let parsed: Option<u32> =
+                    number.parse().ok().filter(|n| *n <= devfs::HIGHEST_RULESET);
                 let Some(parsed) = parsed else {
-                    let fault = format!("{number:?} is not a ruleset from 0 to {}", devfs::HIGHEST_RULESET);
+                    let fault = format!(
+                        "{number:?} is not a ruleset from 0 to {}",
+                        devfs::HIGHEST_RULESET
+                    );
                     return Err(Error::property(path, fault));
                 };
                 ruleset = Some(parsed);
             }
             ("devfs", "rule", Some(rule)) => {
-                planned.rules.extend(devfs::with_parents(devfs::rule(rule, &path)?));
+                planned
+                    .rules
+                    .extend(devfs::with_parents(devfs::rule(rule, &path)?));
             }
             (_, "ruleset" | "rule", _) => {
                 let fault = format!("{name:?} is for devfs and needs a value");
@@ -180,26 +263,42 @@ fn one(
             }
             ("tmpfs", "tmpcopyup" | "copyup", None) => planned.copy_up = true,
             (_, "tmpcopyup", None) => passed_over.push(option.as_str()),
-            ("tmpfs", "nr_inodes", Some(number)) => planned.options.push(format!("inodes={number}")),
-            ("tmpfs", "nr_blocks" | "huge" | "mpol" | "noswap", _) => passed_over.push(option.as_str()),
+            ("tmpfs", "nr_inodes", Some(number)) => {
+                planned.options.push(format!("inodes={number}"))
+            }
+            ("tmpfs", "nr_blocks" | "huge" | "mpol" | "noswap", _) => {
+                passed_over.push(option.as_str())
+            }
             ("tmpfs", "size", Some(size)) => {
                 let last_is_suffix = size.ends_with(['k', 'K', 'm', 'M', 'g', 'G', 't', 'T']);
-                let digits = if last_is_suffix { &size[..size.len() - 1] } else { size };
+                let digits = if last_is_suffix {
+                    &size[..size.len() - 1]
+                } else {
+                    size
+                };
                 if digits.parse::<u64>().is_err() {
                     let hint = "give bytes, or a number with k, m or g behind it";
-                    return Err(Error::property(path, format_args!("{size:?} is not a size")).hint(hint));
+                    return Err(
+                        Error::property(path, format_args!("{size:?} is not a size")).hint(hint),
+                    );
                 }
                 planned.options.push(format!("size={size}"));
             }
             ("tmpfs", "mode", Some(mode)) => {
                 if u32::from_str_radix(mode, 8).map_or(true, |mode| mode > 0o7777) {
-                    return Err(Error::property(path, format_args!("{mode:?} is not an octal mode")));
+                    return Err(Error::property(
+                        path,
+                        format_args!("{mode:?} is not an octal mode"),
+                    ));
                 }
                 planned.options.push(format!("mode={mode}"));
             }
             // One of the kernel's own switches would undo the checks above.
             (_, "fstype" | "fspath" | "from" | "target" | "errmsg", _) => {
-                return Err(Error::property(path, format_args!("{name:?} is brig's own to set")));
+                return Err(Error::property(
+                    path,
+                    format_args!("{name:?} is brig's own to set"),
+                ));
             }
             _ if LINUX_ONLY.contains(&option.as_str()) => passed_over.push(option.as_str()),
             _ => match RENAMED.iter().find(|(linux, _)| linux == option) {
@@ -216,8 +315,16 @@ fn one(
         }
     }
     // The last of contradicting words counts, as with mount(8).
-    for pair in [["ro", "rw"], ["exec", "noexec"], ["suid", "nosuid"], ["atime", "noatime"]] {
-        let last = planned.options.iter().rposition(|option| pair.contains(&option.as_str()));
+    for pair in [
+        ["ro", "rw"],
+        ["exec", "noexec"],
+        ["suid", "nosuid"],
+        ["atime", "noatime"],
+    ] {
+        let last = planned
+            .options
+            .iter()
+            .rposition(|option| pair.contains(&option.as_str()));
         let mut index = 0;
         planned.options.retain(|option| {
             let keep = !pair.contains(&option.as_str()) || Some(index) == last;
@@ -227,10 +334,15 @@ fn one(
     }
     // These are what a mount is without any word, and not every file system
     // knows them.
-    planned.options.retain(|option| !matches!(option.as_str(), "rw" | "exec" | "suid" | "atime"));
+    planned
+        .options
+        .retain(|option| !matches!(option.as_str(), "rw" | "exec" | "suid" | "atime"));
     if !passed_over.is_empty() {
         let reason = format!("{} mean nothing to FreeBSD", passed_over.join(", "));
-        ignored.push(Ignored { property: format!("{at}.options"), reason });
+        ignored.push(Ignored {
+            property: format!("{at}.options"),
+            reason,
+        });
     }
     Ok(planned)
 }
@@ -240,7 +352,10 @@ fn one(
 fn source(input: &Input, mount: &Mount, fstype: &str, at: &str) -> Result<Option<PathBuf>> {
     let path = format!("{at}.source");
     match (fstype, mount.source()) {
-        ("nullfs" | "unionfs", None) => Err(Error::property(path, format_args!("is missing; {fstype} needs it"))),
+        ("nullfs" | "unionfs", None) => Err(Error::property(
+            path,
+            format_args!("is missing; {fstype} needs it"),
+        )),
         ("nullfs" | "unionfs", Some(source)) => {
             if source.as_os_str().as_encoded_bytes().contains(&0) {
                 return Err(Error::property(path, "contains a NUL byte"));
@@ -258,7 +373,11 @@ fn source(input: &Input, mount: &Mount, fstype: &str, at: &str) -> Result<Option
 /// the mount is made, as chroot(2) would.
 fn absolute(destination: &Path) -> PathBuf {
     let mut path = PathBuf::from("/");
-    path.extend(destination.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir)));
+    path.extend(
+        destination
+            .components()
+            .filter(|part| !matches!(part, Component::RootDir | Component::CurDir)),
+    );
     path
 }
 
@@ -268,7 +387,10 @@ fn device_rules(input: &Input, mounts: &mut [Planned]) -> Result<()> {
     if rules.is_empty() {
         return Ok(());
     }
-    let dev = mounts.iter_mut().rev().find(|m| m.fstype == "devfs" && m.destination == Path::new("/dev"));
+    let dev = mounts
+        .iter_mut()
+        .rev()
+        .find(|m| m.fstype == "devfs" && m.destination == Path::new("/dev"));
     match dev {
         Some(mount) => {
             mount.rules.extend(rules);

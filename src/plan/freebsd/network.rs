@@ -21,25 +21,37 @@ pub(super) fn plan(input: &Input, jail: &str, ignored: &mut Vec<Ignored>) -> Res
         Some(vnet) => vnet == Sharing::New,
         None => input.config.annotation(&format!("{JAIL_PREFIX}vnet")) == Some("new"),
     };
-    let mut planned = Planned { before: Vec::new(), after: Vec::new() };
+    let mut planned = Planned {
+        before: Vec::new(),
+        after: Vec::new(),
+    };
 
     if let Some(interface) = &section.interface {
         let at = "freebsd.jail.interface";
         check_name(interface, at)?;
         let parse = |list: &Option<Vec<String>>| -> Vec<IpAddr> {
-            list.iter().flatten().filter_map(|address| address.parse().ok()).collect()
+            list.iter()
+                .flatten()
+                .filter_map(|address| address.parse().ok())
+                .collect()
         };
         // jail.rs has refused what does not parse.
         let addresses = [parse(&section.ip4_addr), parse(&section.ip6_addr)].concat();
         if own_stack {
-            return Err(Error::property(at, "cannot be set while freebsd.jail.vnet is new"));
+            return Err(Error::property(
+                at,
+                "cannot be set while freebsd.jail.vnet is new",
+            ));
         }
         if addresses.is_empty() {
             let fault = Error::property(at, "has no addresses to carry");
             return Err(fault.hint("set freebsd.jail.ip4Addr or ip6Addr"));
         }
         for address in addresses {
-            planned.before.push(Step::Alias { interface: interface.clone(), address });
+            planned.before.push(Step::Alias {
+                interface: interface.clone(),
+                address,
+            });
         }
     }
 
@@ -50,13 +62,24 @@ pub(super) fn plan(input: &Input, jail: &str, ignored: &mut Vec<Ignored>) -> Res
             let at = "freebsd.jail.vnetInterfaces";
             if annotated.is_some_and(|other| other.split(',').ne(list.iter().map(String::as_str))) {
                 let reason = format!("{at} says otherwise and wins");
-                ignored.push(Ignored { property: annotations::path(&key), reason });
+                ignored.push(Ignored {
+                    property: annotations::path(&key),
+                    reason,
+                });
             }
-            list.iter().enumerate().map(|(i, name)| (name.clone(), format!("{at}[{i}]"))).collect()
+            list.iter()
+                .enumerate()
+                .map(|(i, name)| (name.clone(), format!("{at}[{i}]")))
+                .collect()
         }
         (None, Some(list)) => {
-            let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
-            names.map(|name| (name.to_owned(), annotations::path(&key))).collect()
+            let names = list
+                .split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty());
+            names
+                .map(|name| (name.to_owned(), annotations::path(&key)))
+                .collect()
         }
         (None, None) => Vec::new(),
     };
@@ -68,10 +91,16 @@ pub(super) fn plan(input: &Input, jail: &str, ignored: &mut Vec<Ignored>) -> Res
             return Err(fault.hint("set freebsd.jail.vnet to new"));
         }
         if seen.contains(&interface.as_str()) {
-            return Err(Error::property(at, format_args!("{interface} is given twice")));
+            return Err(Error::property(
+                at,
+                format_args!("{interface} is given twice"),
+            ));
         }
         seen.push(interface);
-        planned.after.push(Step::VnetInterface { jail: jail.into(), interface: interface.clone() });
+        planned.after.push(Step::VnetInterface {
+            jail: jail.into(),
+            interface: interface.clone(),
+        });
     }
     Ok(planned)
 }
@@ -80,7 +109,10 @@ pub(super) fn plan(input: &Input, jail: &str, ignored: &mut Vec<Ignored>) -> Res
 fn check_name(name: &str, at: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '|');
     if name.is_empty() || name.len() > 15 || !name.chars().all(plain) {
-        return Err(Error::property(at, format_args!("{name:?} is not the name of an interface")));
+        return Err(Error::property(
+            at,
+            format_args!("{name:?} is not the name of an interface"),
+        ));
     }
     Ok(())
 }

@@ -15,7 +15,10 @@ pub(super) fn check(input: &Input) -> Result<()> {
         && fib.parse::<u16>().is_err()
     {
         let path = annotations::path(annotations::EXEC_FIB);
-        return Err(Error::property(path, format_args!("{fib:?} is not the number of a routing table")));
+        return Err(Error::property(
+            path,
+            format_args!("{fib:?} is not the number of a routing table"),
+        ));
     }
     Ok(())
 }
@@ -25,18 +28,36 @@ pub fn check_process(process: &Process, at: &str) -> Result<()> {
     for (i, limit) in process.rlimits().iter().flatten().enumerate() {
         if resource_number(limit.typ()).is_none() {
             let path = format!("{at}.rlimits[{i}].type");
-            return Err(Error::property(path, format_args!("FreeBSD has no {}", limit.typ())));
+            return Err(Error::property(
+                path,
+                format_args!("FreeBSD has no {}", limit.typ()),
+            ));
         }
     }
     let refused = [
-        ("apparmorProfile", process.apparmor_profile().as_ref().is_some_and(|p| !p.is_empty())),
-        ("selinuxLabel", process.selinux_label().as_ref().is_some_and(|l| !l.is_empty())),
+        (
+            "apparmorProfile",
+            process
+                .apparmor_profile()
+                .as_ref()
+                .is_some_and(|p| !p.is_empty()),
+        ),
+        (
+            "selinuxLabel",
+            process
+                .selinux_label()
+                .as_ref()
+                .is_some_and(|l| !l.is_empty()),
+        ),
         ("ioPriority", process.io_priority().is_some()),
         ("scheduler", process.scheduler().is_some()),
         ("execCPUAffinity", process.exec_cpu_affinity().is_some()),
     ];
     match refused.iter().find(|(_, set)| *set) {
-        Some((name, _)) => Err(Error::property(format!("{at}.{name}"), "is for Linux; FreeBSD has nothing like it")),
+        Some((name, _)) => Err(Error::property(
+            format!("{at}.{name}"),
+            "is for Linux; FreeBSD has nothing like it",
+        )),
         None => Ok(()),
     }
 }

@@ -8,10 +8,24 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Module { name, parameter } => write!(f, "kernel module {name} for {parameter}"),
-            Step::MountPoint { root, destination, .. } => {
-                write!(f, "mount point {} in {}", destination.display(), root.display())
+            Step::MountPoint {
+                root, destination, ..
+            } => {
+                write!(
+                    f,
+                    "mount point {} in {}",
+                    destination.display(),
+                    root.display()
+                )
             }
-            Step::FileSystem { destination, fstype, source, options, copy_up, .. } => {
+            Step::FileSystem {
+                destination,
+                fstype,
+                source,
+                options,
+                copy_up,
+                ..
+            } => {
                 write!(f, "mount {fstype}")?;
                 if let Some(source) = source {
                     write!(f, " {}", source.display())?;
@@ -20,9 +34,15 @@ impl fmt::Display for Step {
                 if !options.is_empty() {
                     write!(f, " ({})", options.join(", "))?;
                 }
-                if *copy_up { f.write_str(" with what it covers") } else { Ok(()) }
+                if *copy_up {
+                    f.write_str(" with what it covers")
+                } else {
+                    Ok(())
+                }
             }
-            Step::DeviceRules { destination, rules, .. } => {
+            Step::DeviceRules {
+                destination, rules, ..
+            } => {
                 write!(f, "devices of {}:", destination.display())?;
                 for (i, rule) in rules.iter().enumerate() {
                     write!(f, "{} {rule}", if i == 0 { "" } else { ";" })?;
@@ -31,7 +51,11 @@ impl fmt::Display for Step {
             }
             Step::ChildrenMax { jail } => write!(f, "one more child for jail {jail}"),
             Step::Alias { interface, address } => write!(f, "address {address} on {interface}"),
-            Step::Jail { name, path, parameters } => {
+            Step::Jail {
+                name,
+                path,
+                parameters,
+            } => {
                 write!(f, "jail {name} at {}", path.display())?;
                 for parameter in parameters {
                     write!(f, " {}={}", parameter.name, parameter.value)?;
@@ -43,7 +67,9 @@ impl fmt::Display for Step {
                 let cpus: Vec<String> = cpus.iter().map(u32::to_string).collect();
                 write!(f, "processors {} for jail {jail}", cpus.join(","))
             }
-            Step::VnetInterface { jail, interface } => write!(f, "interface {interface} into jail {jail}"),
+            Step::VnetInterface { jail, interface } => {
+                write!(f, "interface {interface} into jail {jail}")
+            }
         }
     }
 }
@@ -64,7 +90,10 @@ impl fmt::Display for Rule {
         let mut words = Vec::new();
         words.extend(self.path.as_ref().map(|path| format!("path {path}")));
         words.extend(self.include.map(|number| format!("include {number}")));
-        words.extend(self.show.map(|show| if show { "unhide" } else { "hide" }.to_owned()));
+        words.extend(
+            self.show
+                .map(|show| if show { "unhide" } else { "hide" }.to_owned()),
+        );
         words.extend(self.user.map(|user| format!("user {user}")));
         words.extend(self.group.map(|group| format!("group {group}")));
         words.extend(self.mode.map(|mode| format!("mode {mode:04o}")));

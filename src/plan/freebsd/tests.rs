@@ -9,14 +9,22 @@ use crate::plan::{self, Input, Plan};
 use crate::policy::Policy;
 
 fn planned(config: Json, host: &HostFacts) -> crate::error::Result<Plan> {
+    planned_with(config, host, false)
+}
+
+fn planned_with(config: Json, host: &HostFacts, shared_root: bool) -> crate::error::Result<Plan> {
     let mut whole = json!({"ociVersion": "1.3.0", "root": {"path": "rootfs"}});
-    whole.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+    whole
+        .as_object_mut()
+        .unwrap()
+        .extend(config.as_object().unwrap().clone());
     let raw = serde_json::to_vec(&whole).unwrap();
     let config = Config::parse(raw, Path::new("config.json"))?;
     plan::plan(&Input {
         id: "web",
         bundle: Path::new("/b"),
         directory: Path::new("/var/run/brig/web"),
+        shared_root,
         config: &config,
         policy: &Policy::default(),
         host,
@@ -30,7 +38,9 @@ fn plan(config: Json) -> Plan {
 }
 
 fn error(config: Json) -> String {
-    planned(config, &HostFacts::typical(Os::Freebsd)).expect_err("must be refused").to_string()
+    planned(config, &HostFacts::typical(Os::Freebsd))
+        .expect_err("must be refused")
+        .to_string()
 }
 
 fn lines(plan: &Plan) -> Vec<String> {
@@ -44,7 +54,10 @@ fn lines(plan: &Plan) -> Vec<String> {
 }
 
 fn jail_line(plan: &Plan) -> String {
-    lines(plan).into_iter().find(|line| line.starts_with("jail ")).unwrap()
+    lines(plan)
+        .into_iter()
+        .find(|line| line.starts_with("jail "))
+        .unwrap()
 }
 
 #[test]
@@ -105,10 +118,21 @@ fn every_property_of_the_section_is_a_parameter() {
 
 #[test]
 fn vnet_takes_interfaces_and_no_addresses() {
-    let plan = plan(json!({"freebsd": {"jail": {"vnet": "new", "vnetInterfaces": ["epair0b", "tap1"]}}}));
+    let plan =
+        plan(json!({"freebsd": {"jail": {"vnet": "new", "vnetInterfaces": ["epair0b", "tap1"]}}}));
     let all = lines(&plan);
-    assert!(all[0].contains(" vnet=new ") && !all[0].contains("ip4"), "{}", all[0]);
-    assert_eq!(all[1..], ["interface epair0b into jail web", "interface tap1 into jail web"]);
+    assert!(
+        all[0].contains(" vnet=new ") && !all[0].contains("ip4"),
+        "{}",
+        all[0]
+    );
+    assert_eq!(
+        all[1..],
+        [
+            "interface epair0b into jail web",
+            "interface tap1 into jail web"
+        ]
+    );
     let with = |jail: Json| error(json!({"freebsd": {"jail": jail}}));
     assert_eq!(
         with(json!({"vnet": "new", "ip4Addr": ["10.0.0.1"]})),
@@ -119,8 +143,14 @@ fn vnet_takes_interfaces_and_no_addresses() {
         with(json!({"vnetInterfaces": ["epair0b"]})),
         "freebsd.jail.vnetInterfaces[0]: needs a network stack of the container's own; set freebsd.jail.vnet to new"
     );
-    assert!(with(json!({"vnet": "new", "vnetInterfaces": ["a", "a"]})).contains("[1]: a is given twice"));
-    assert!(with(json!({"vnet": "disable"})).starts_with("freebsd.jail.vnet: \"disable\" is not one of new, inherit"));
+    assert!(
+        with(json!({"vnet": "new", "vnetInterfaces": ["a", "a"]}))
+            .contains("[1]: a is given twice")
+    );
+    assert!(
+        with(json!({"vnet": "disable"}))
+            .starts_with("freebsd.jail.vnet: \"disable\" is not one of new, inherit")
+    );
 }
 
 #[test]
@@ -131,12 +161,29 @@ fn faults_of_the_section_name_the_property() {
         "freebsd.jail.ip4Addr[1]: \"10.0.0.300\" is not an IPv4 address"
     );
     assert!(with(json!({"ip6Addr": ["10.0.0.1"]})).starts_with("freebsd.jail.ip6Addr[0]: "));
-    assert!(with(json!({"ip4": "inherit", "ip4Addr": ["10.0.0.1"]})).starts_with("freebsd.jail.ip4Addr: cannot be set"));
-    assert_eq!(with(json!({"enforceStatfs": 3})), "freebsd.jail.enforceStatfs: 3 is not 0, 1 or 2");
-    assert!(with(json!({"allow": {"mount": ["tmpfs"]}})).starts_with("freebsd.jail.allow.mount: has no effect"));
-    assert!(with(json!({"enforceStatfs": 1, "allow": {"mount": ["a/b"]}})).starts_with("freebsd.jail.allow.mount[0]: "));
-    assert!(with(json!({"interface": "lo1"})).starts_with("freebsd.jail.interface: has no addresses"));
-    assert!(with(json!({"interface": "much-too-long-a-name", "ip4Addr": ["10.0.0.1"]})).contains("not the name of an interface"));
+    assert!(
+        with(json!({"ip4": "inherit", "ip4Addr": ["10.0.0.1"]}))
+            .starts_with("freebsd.jail.ip4Addr: cannot be set")
+    );
+    assert_eq!(
+        with(json!({"enforceStatfs": 3})),
+        "freebsd.jail.enforceStatfs: 3 is not 0, 1 or 2"
+    );
+    assert!(
+        with(json!({"allow": {"mount": ["tmpfs"]}}))
+            .starts_with("freebsd.jail.allow.mount: has no effect")
+    );
+    assert!(
+        with(json!({"enforceStatfs": 1, "allow": {"mount": ["a/b"]}}))
+            .starts_with("freebsd.jail.allow.mount[0]: ")
+    );
+    assert!(
+        with(json!({"interface": "lo1"})).starts_with("freebsd.jail.interface: has no addresses")
+    );
+    assert!(
+        with(json!({"interface": "much-too-long-a-name", "ip4Addr": ["10.0.0.1"]}))
+            .contains("not the name of an interface")
+    );
     assert!(with(json!({"parent": ""})).starts_with("freebsd.jail.parent: "));
     let both = json!({"hostname": "h", "freebsd": {"jail": {"host": "inherit"}}});
     assert!(error(both).starts_with("hostname: cannot be set while freebsd.jail.host is inherit"));
@@ -168,8 +215,15 @@ fn a_property_wins_over_its_annotation_with_a_warning() {
             "org.freebsd.jail.allow.mlock": "1"},
         "freebsd": {"jail": {"ip4Addr": ["10.0.0.1"], "sysvmsg": "disable", "allow": {"mlock": false}}}}));
     let line = jail_line(&plan);
-    assert!(line.contains("ip4.addr=10.0.0.1 ") && line.contains("sysvmsg=disable") && line.contains("mlock=false"));
-    assert!(!line.contains("mlock=true") && !line.contains("10.0.0.9"), "{line}");
+    assert!(
+        line.contains("ip4.addr=10.0.0.1 ")
+            && line.contains("sysvmsg=disable")
+            && line.contains("mlock=false")
+    );
+    assert!(
+        !line.contains("mlock=true") && !line.contains("10.0.0.9"),
+        "{line}"
+    );
     let ignored: Vec<&str> = plan.ignored.iter().map(|i| i.property.as_str()).collect();
     assert_eq!(
         ignored,
@@ -185,29 +239,49 @@ fn a_property_wins_over_its_annotation_with_a_warning() {
 fn faults_of_annotations_name_the_annotation() {
     let with = |key: &str, value: &str| error(json!({"annotations": {key: value}}));
     let key = "org.freebsd.jail.vnet";
-    assert_eq!(with(key, "x"), "annotations[\"org.freebsd.jail.vnet\"]: \"x\" is not one of new, inherit");
+    assert_eq!(
+        with(key, "x"),
+        "annotations[\"org.freebsd.jail.vnet\"]: \"x\" is not one of new, inherit"
+    );
     assert!(with("org.freebsd.jail.path", "/").ends_with("is brig's own to set"));
-    assert!(with("org.freebsd.jail.allow.mlock", "maybe").ends_with("\"maybe\" is not true or false"));
-    assert!(with("org.freebsd.jail.ip4.addr", "1.2.3").contains("\"1.2.3\" is not an IPv4 address"));
+    assert!(
+        with("org.freebsd.jail.allow.mlock", "maybe").ends_with("\"maybe\" is not true or false")
+    );
+    assert!(
+        with("org.freebsd.jail.ip4.addr", "1.2.3").contains("\"1.2.3\" is not an IPv4 address")
+    );
     assert!(with("org.freebsd.jail.exec.fib", "x").contains("routing table"));
     assert!(with("org.freebsd.cpuset", "3-1").contains("not a list of processors"));
-    assert!(with("org.freebsd.rctl.memoryusage", "deny:1g").contains("known: memoryuse, memorylocked"));
+    assert!(
+        with("org.freebsd.rctl.memoryusage", "deny:1g").contains("known: memoryuse, memorylocked")
+    );
     assert!(with("org.freebsd.rctl.maxproc", "deny").contains("has no amount"));
-    assert!(with("org.freebsd.rctl.readbps", "deny:1m").ends_with("rctl cannot deny readbps; use throttle"));
+    assert!(
+        with("org.freebsd.rctl.readbps", "deny:1m")
+            .ends_with("rctl cannot deny readbps; use throttle")
+    );
     assert!(with("org.freebsd.rctl.maxproc", "throttle:1").ends_with("use deny"));
     assert!(with("org.freebsd.rctl.maxproc", "deny:many").contains("\"many\" is not an amount"));
     assert!(with("org.freebsd.rctl.maxproc", "stop:1").contains("\"stop\" is not an action"));
-    assert!(with("org.freebsd.rctl.maxproc", "deny:1/house").contains("\"house\" is not what rctl counts for"));
+    assert!(
+        with("org.freebsd.rctl.maxproc", "deny:1/house")
+            .contains("\"house\" is not what rctl counts for")
+    );
 }
 
 #[test]
 fn devfs_is_never_without_a_ruleset_unless_asked() {
     let with = |options: Json| {
-        let plan = plan(json!({"mounts": [{"destination": "/dev", "type": "devfs", "source": "devfs", "options": options}]}));
+        let plan = plan(
+            json!({"mounts": [{"destination": "/dev", "type": "devfs", "source": "devfs", "options": options}]}),
+        );
         lines(&plan)[0].clone()
     };
     assert_eq!(with(json!([])), "mount devfs devfs on /dev (ruleset=4)");
-    assert_eq!(with(json!(["ruleset=7", "nosuid"])), "mount devfs devfs on /dev (nosuid, ruleset=7)");
+    assert_eq!(
+        with(json!(["ruleset=7", "nosuid"])),
+        "mount devfs devfs on /dev (nosuid, ruleset=7)"
+    );
     assert_eq!(with(json!(["ruleset=0"])), "mount devfs devfs on /dev");
     let bad = |option: &str| {
         error(json!({"mounts": [{"destination": "/dev", "type": "devfs", "options": [option]}]}))
@@ -230,7 +304,10 @@ fn devices_are_shown_with_the_directories_above_them() {
     let alone = json!({"freebsd": {"devices": [{"path": "pf"}]}});
     assert!(error(alone).starts_with("freebsd.devices: needs a devfs mount on /dev"));
     let out = json!({"freebsd": {"devices": [{"path": "../etc"}]}});
-    assert!(error(out).starts_with("freebsd.devices[0].path: \"../etc\" is not a path relative to /dev"));
+    assert!(
+        error(out)
+            .starts_with("freebsd.devices[0].path: \"../etc\" is not a path relative to /dev")
+    );
 }
 
 #[test]
@@ -251,14 +328,29 @@ fn mounts_take_the_options_of_engines() {
         ]
     );
     assert_eq!(plan.ignored[0].property, "mounts[0].options");
-    assert_eq!(plan.ignored[0].reason, "rbind, rprivate, nodev mean nothing to FreeBSD");
+    assert_eq!(
+        plan.ignored[0].reason,
+        "rbind, rprivate, nodev mean nothing to FreeBSD"
+    );
     assert_eq!(plan.ignored.len(), 2);
     let with = |mount: Json| error(json!({"mounts": [mount]}));
-    assert!(with(json!({"destination": "/a", "type": "nullfs"})).starts_with("mounts[0].source: is missing"));
+    assert!(
+        with(json!({"destination": "/a", "type": "nullfs"}))
+            .starts_with("mounts[0].source: is missing")
+    );
     assert!(with(json!({"destination": "/a"})).starts_with("mounts[0].type: is missing"));
-    assert!(with(json!({"destination": "/a", "type": "tmpfs", "options": ["size=10%"]})).contains("not a size"));
-    assert!(with(json!({"destination": "/a", "type": "tmpfs", "options": ["fspath=/etc"]})).contains("brig's own"));
-    assert!(with(json!({"destination": "/a", "source": "/b", "options": ["idmap"]})).contains("not possible"));
+    assert!(
+        with(json!({"destination": "/a", "type": "tmpfs", "options": ["size=10%"]}))
+            .contains("not a size")
+    );
+    assert!(
+        with(json!({"destination": "/a", "type": "tmpfs", "options": ["fspath=/etc"]}))
+            .contains("brig's own")
+    );
+    assert!(
+        with(json!({"destination": "/a", "source": "/b", "options": ["idmap"]}))
+            .contains("not possible")
+    );
 }
 
 #[test]
@@ -280,9 +372,22 @@ fn a_read_only_root_comes_after_the_mount_points_and_before_the_mounts() {
     );
     assert!(jail_line(&plan).starts_with("jail web at /var/run/brig/web/root "));
     for step in &plan.steps[3..6] {
-        let plan::Step::Freebsd(Step::FileSystem { root, .. }) = step else { panic!("{step:?}") };
+        let plan::Step::Freebsd(Step::FileSystem { root, .. }) = step else {
+            panic!("{step:?}")
+        };
         assert_eq!(root, Path::new("/var/run/brig/web/root"));
     }
+}
+
+#[test]
+fn a_root_that_is_in_use_is_mounted_on_through_a_view_of_its_own() {
+    let config = json!({"mounts": [{"destination": "/tmp", "type": "tmpfs"}]});
+    let plan = planned_with(config, &HostFacts::typical(Os::Freebsd), true).unwrap();
+    assert_eq!(
+        lines(&plan)[..2],
+        ["mount nullfs /b/rootfs on /root", "mount tmpfs on /tmp"]
+    );
+    assert!(jail_line(&plan).starts_with("jail web at /var/run/brig/web/root "));
 }
 
 #[test]
@@ -307,9 +412,19 @@ fn resources_become_rules() {
         ]
     );
     let ignored: Vec<&str> = plan.ignored.iter().map(|i| i.property.as_str()).collect();
-    assert_eq!(ignored, ["linux.resources.cpu.shares", "linux.resources.blockIO", "linux.resources.pids.limit"]);
+    assert_eq!(
+        ignored,
+        [
+            "linux.resources.cpu.shares",
+            "linux.resources.blockIO",
+            "linux.resources.pids.limit"
+        ]
+    );
 
-    let host = HostFacts { racct: false, ..HostFacts::typical(Os::Freebsd) };
+    let host = HostFacts {
+        racct: false,
+        ..HostFacts::typical(Os::Freebsd)
+    };
     let fault = planned(config, &host).unwrap_err().to_string();
     assert_eq!(
         fault,
@@ -320,13 +435,26 @@ fn resources_become_rules() {
 
 #[test]
 fn the_linux_section_is_listed_and_passed_over() {
-    let plan = plan(json!({"linux": {"namespaces": [{"type": "pid"}], "maskedPaths": ["/proc/kcore"],
+    let plan = plan(
+        json!({"linux": {"namespaces": [{"type": "pid"}], "maskedPaths": ["/proc/kcore"],
         "cgroupsPath": "/x"}, "process": {"cwd": "/", "args": ["a"], "user": {"uid": 0, "gid": 0},
-        "oomScoreAdj": 5}}));
+        "oomScoreAdj": 5}}),
+    );
     let ignored: Vec<&str> = plan.ignored.iter().map(|i| i.property.as_str()).collect();
-    assert_eq!(ignored, ["process.oomScoreAdj", "linux.namespaces", "linux.cgroupsPath", "linux.maskedPaths"]);
+    assert_eq!(
+        ignored,
+        [
+            "process.oomScoreAdj",
+            "linux.namespaces",
+            "linux.cgroupsPath",
+            "linux.maskedPaths"
+        ]
+    );
     let mapped = json!({"linux": {"uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}]}});
-    assert_eq!(error(mapped), "linux.uidMappings: FreeBSD has no user namespaces");
+    assert_eq!(
+        error(mapped),
+        "linux.uidMappings: FreeBSD has no user namespaces"
+    );
 }
 
 #[test]
@@ -335,7 +463,10 @@ fn limits_of_the_process_that_freebsd_lacks_are_refused() {
         json!({"process": {"cwd": "/", "args": ["a"], "user": {"uid": 0, "gid": 0},
             "rlimits": [{"type": kind, "soft": 1, "hard": 1}]}})
     };
-    assert_eq!(error(with("RLIMIT_NICE")), "process.rlimits[0].type: FreeBSD has no RLIMIT_NICE");
+    assert_eq!(
+        error(with("RLIMIT_NICE")),
+        "process.rlimits[0].type: FreeBSD has no RLIMIT_NICE"
+    );
     plan(with("RLIMIT_NOFILE"));
 }
 
@@ -353,9 +484,15 @@ fn steps_come_back_from_the_journal_as_they_were() {
         assert!(matches!(back, plan::Step::Freebsd(_)), "{text}");
         assert_eq!(back, step);
     }
-    let alias = Step::Alias { interface: "lo1".into(), address: "fd00::1".parse().unwrap() };
+    let alias = Step::Alias {
+        interface: "lo1".into(),
+        address: "fd00::1".parse().unwrap(),
+    };
     let text = serde_json::to_string(&plan::Step::Freebsd(alias.clone())).unwrap();
-    assert_eq!(serde_json::from_str::<plan::Step>(&text).unwrap(), plan::Step::Freebsd(alias));
+    assert_eq!(
+        serde_json::from_str::<plan::Step>(&text).unwrap(),
+        plan::Step::Freebsd(alias)
+    );
 }
 
 #[test]
@@ -395,11 +532,19 @@ fn jail_conf_is_what_an_administrator_would_write() {
 
 #[test]
 fn text_numbers_the_steps_and_names_what_is_ignored() {
-    let plan = plan(json!({"mounts": [{"destination": "/m", "type": "tmpfs", "options": ["nodev"]}],
-        "process": {"cwd": "/", "args": ["sh", "-c", "a b"], "user": {"uid": 5, "gid": 6, "umask": 18}}}));
+    let plan = plan(
+        json!({"mounts": [{"destination": "/m", "type": "tmpfs", "options": ["nodev"]}],
+        "process": {"cwd": "/", "args": ["sh", "-c", "a b"], "user": {"uid": 5, "gid": 6, "umask": 18}}}),
+    );
     let text = plan::print::text(&plan);
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("  1  mount tmpfs on /m"));
-    assert!(text.contains("\nrun sh -c 'a b'\n    as uid 5 gid 6 umask 022 in /\n"), "{text}");
-    assert!(text.ends_with("ignored mounts[0].options: nodev mean nothing to FreeBSD\n"), "{text}");
+    assert!(
+        text.contains("\nrun sh -c 'a b'\n    as uid 5 gid 6 umask 022 in /\n"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("ignored mounts[0].options: nodev mean nothing to FreeBSD\n"),
+        "{text}"
+    );
 }

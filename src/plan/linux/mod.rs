@@ -17,7 +17,9 @@ use crate::error::{Error, Result};
 use crate::host::Os;
 pub use devices::Node;
 pub use mounts::Mount;
-pub use namespaces::{Kind, Mapping, Namespaces};
+#[cfg(target_os = "linux")]
+pub use namespaces::Mapping;
+pub use namespaces::{Kind, Namespaces};
 
 /// One act of the Linux backend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,7 +123,7 @@ pub fn plan(input: &Input) -> Result<Plan> {
     // says nothing.
     let linux = match config.spec.linux() {
         Some(linux) => linux.clone(),
-        None => empty_section()?,
+        None => crate::config::absent()?,
     };
     let mut ignored = config.ignored.clone();
     refuse::unsupported(input, &linux)?;
@@ -219,10 +221,6 @@ pub fn plan(input: &Input) -> Result<Plan> {
         process,
         ignored,
     })
-}
-
-fn empty_section() -> Result<oci_spec::runtime::Linux> {
-    serde_json::from_str("{}").map_err(|e| Error::property("linux", e))
 }
 
 fn uts(property: &str, own: bool) -> Result<()> {

@@ -86,6 +86,7 @@ impl Mount {
     }
 
     /// The path of the mount in config.json.
+    #[cfg(target_os = "linux")]
     pub fn at(&self) -> String {
         format!("mounts[{}]", self.index)
     }

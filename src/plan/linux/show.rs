@@ -16,10 +16,8 @@ impl fmt::Display for Step {
             } => {
                 let how = if *systemd { " by systemd" } else { "" };
                 write!(f, "cgroup {}{how}", path.display())?;
-                match resources
-                    .as_ref()
-                    .and_then(|r| serde_json::to_string(r).ok())
-                {
+                let limits = resources.as_ref().and_then(|r| serde_json::to_value(r).ok());
+                match limits.map(|limits| crate::plan::print::sorted(limits).to_string()) {
                     Some(limits) if limits != "{}" => write!(f, " with {limits}"),
                     _ => Ok(()),
                 }

@@ -107,7 +107,11 @@ pub fn has_rules(directory: BorrowedFd<'_>, ruleset: u32) -> io::Result<bool> {
     let mut raw = empty();
     raw.id = ruleset << 16;
     // DEVFSIO_RGETNEXT is _IOWR: IOC_IN and IOC_OUT.
-    match call(directory, write_number(4, size_of::<RawRule>()) | 0x4000_0000, &mut raw) {
+    match call(
+        directory,
+        write_number(4, size_of::<RawRule>()) | 0x4000_0000,
+        &mut raw,
+    ) {
         Ok(()) => Ok(true),
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(e) => Err(e),

@@ -34,18 +34,35 @@ pub fn set(parameters: &[(String, Option<Vec<u8>>)], flags: i32) -> Result<i32, 
 /// ENOENT when there is no such jail.
 pub fn get(key: (&str, Vec<u8>), wanted: &[(&str, usize)]) -> Result<(i32, Vec<Vec<u8>>), Fault> {
     let mut all = vec![(key.0.to_owned(), Some(key.1))];
-    all.extend(wanted.iter().map(|(name, size)| ((*name).to_owned(), Some(vec![0; *size]))));
+    all.extend(
+        wanted
+            .iter()
+            .map(|(name, size)| ((*name).to_owned(), Some(vec![0; *size]))),
+    );
     let mut pairs = pairs(&all)?;
     let jid = with_pairs(&mut pairs, |iov, count| {
         // SAFETY: the iovec names live, writable buffers with their true
         // lengths.
         unsafe { libc::jail_get(iov, count, 0) }
     })?;
-    Ok((jid, pairs.into_iter().skip(1).filter_map(|(_, value)| value).collect()))
+    Ok((
+        jid,
+        pairs
+            .into_iter()
+            .skip(1)
+            .filter_map(|(_, value)| value)
+            .collect(),
+    ))
 }
 
-fn pairs(all: &[(String, Option<Vec<u8>>)]) -> Result<Vec<(CString, Option<Vec<u8>>)>, Fault> {
-    let einval = |_| Fault { errno: Errno::EINVAL, message: "a name contains a NUL byte".into() };
+/// Names and values, ready for the kernel.
+type Pairs = Vec<(CString, Option<Vec<u8>>)>;
+
+fn pairs(all: &[(String, Option<Vec<u8>>)]) -> Result<Pairs, Fault> {
+    let einval = |_| Fault {
+        errno: Errno::EINVAL,
+        message: "a name contains a NUL byte".into(),
+    };
     let pair = |(name, value): &(String, Option<Vec<u8>>)| {
         Ok((CString::new(name.as_str()).map_err(einval)?, value.clone()))
     };
@@ -99,7 +116,13 @@ pub fn set_processors(jid: i32, cpus: &[u32]) -> io::Result<()> {
     // SAFETY: the mask is live and its true size is passed.
     let set = unsafe {
         let size = size_of_val(&words);
-        cpuset_setaffinity(LEVEL_WHICH, libc::CPU_WHICH_JAIL, i64::from(jid), size, words.as_ptr())
+        cpuset_setaffinity(
+            LEVEL_WHICH,
+            libc::CPU_WHICH_JAIL,
+            i64::from(jid),
+            size,
+            words.as_ptr(),
+        )
     };
     Errno::result(set)?;
     Ok(())

@@ -48,22 +48,43 @@ fn with_pairs(
     let mut iov = Vec::with_capacity(pairs.len() * 2 + 2);
     for (name, value) in pairs.iter_mut() {
         let length = name.as_bytes_with_nul().len();
-        iov.push(libc::iovec { iov_base: name.as_ptr().cast_mut().cast(), iov_len: length });
+        iov.push(libc::iovec {
+            iov_base: name.as_ptr().cast_mut().cast(),
+            iov_len: length,
+        });
         iov.push(match value {
-            Some(value) => libc::iovec { iov_base: value.as_mut_ptr().cast(), iov_len: value.len() },
-            None => libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 },
+            Some(value) => libc::iovec {
+                iov_base: value.as_mut_ptr().cast(),
+                iov_len: value.len(),
+            },
+            None => libc::iovec {
+                iov_base: std::ptr::null_mut(),
+                iov_len: 0,
+            },
         });
     }
     let name = c"errmsg";
-    iov.push(libc::iovec { iov_base: name.as_ptr().cast_mut().cast(), iov_len: name.count_bytes() + 1 });
-    iov.push(libc::iovec { iov_base: message.as_mut_ptr().cast(), iov_len: message.len() });
+    iov.push(libc::iovec {
+        iov_base: name.as_ptr().cast_mut().cast(),
+        iov_len: name.count_bytes() + 1,
+    });
+    iov.push(libc::iovec {
+        iov_base: message.as_mut_ptr().cast(),
+        iov_len: message.len(),
+    });
     let result = call(iov.as_mut_ptr(), iov.len() as libc::c_uint);
     if result >= 0 {
         return Ok(result);
     }
     let errno = Errno::last();
-    let end = message.iter().position(|byte| *byte == 0).unwrap_or(message.len());
-    Err(Fault { errno, message: String::from_utf8_lossy(&message[..end]).trim().to_owned() })
+    let end = message
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(message.len());
+    Err(Fault {
+        errno,
+        message: String::from_utf8_lossy(&message[..end]).trim().to_owned(),
+    })
 }
 
 /// What tells one boot of this host from another: the kernel's random boot id.

@@ -30,11 +30,18 @@ pub struct Mount {
 /// # Errors
 /// Those of nmount(2), with the kernel's words.
 pub fn mount(options: &[(&str, Option<&OsStr>)]) -> Result<(), Fault> {
-    let einval = |_| Fault { errno: Errno::EINVAL, message: "an option contains a NUL byte".into() };
+    let einval = |_| Fault {
+        errno: Errno::EINVAL,
+        message: "an option contains a NUL byte".into(),
+    };
     let mut pairs = Vec::with_capacity(options.len());
     for (name, value) in options {
         let value = match value {
-            Some(value) => Some(CString::new(value.as_bytes()).map_err(einval)?.into_bytes_with_nul()),
+            Some(value) => Some(
+                CString::new(value.as_bytes())
+                    .map_err(einval)?
+                    .into_bytes_with_nul(),
+            ),
             None => None,
         };
         pairs.push((CString::new(*name).map_err(einval)?, value));
@@ -53,7 +60,11 @@ pub fn mount(options: &[(&str, Option<&OsStr>)]) -> Result<(), Fault> {
 /// ENOENT or EINVAL when it is not mounted, EBUSY while it is used.
 pub fn unmount(fsid: [i32; 2], force: bool) -> io::Result<()> {
     let id = CString::new(format!("FSID:{}:{}", fsid[0], fsid[1]))?;
-    let force = if force { libc::MNT_FORCE as libc::c_int } else { 0 };
+    let force = if force {
+        libc::MNT_FORCE as libc::c_int
+    } else {
+        0
+    };
     // SAFETY: the string is NUL-terminated and live.
     Errno::result(unsafe { libc::unmount(id.as_ptr(), libc::MNT_BYFSID | force) })?;
     Ok(())
@@ -82,7 +93,8 @@ pub fn all() -> io::Result<Vec<Mount>> {
     let mut buffer: Vec<libc::statfs> = Vec::with_capacity(room);
     let size = room * size_of::<libc::statfs>();
     // SAFETY: the buffer has room for `size` bytes.
-    let count = unsafe { libc::getfsstat(buffer.as_mut_ptr(), size as libc::c_long, libc::MNT_NOWAIT) };
+    let count =
+        unsafe { libc::getfsstat(buffer.as_mut_ptr(), size as libc::c_long, libc::MNT_NOWAIT) };
     let count = (Errno::result(count)? as usize).min(room);
     // SAFETY: the kernel has filled `count` entries.
     unsafe { buffer.set_len(count) };

@@ -93,8 +93,16 @@ pub fn take_back(interface: &str, jid: i32) -> io::Result<()> {
 }
 
 fn jail_request(code: u64, interface: &str, jid: i32) -> io::Result<()> {
-    let mut request = JailRequest { name: name(interface)?, jid, rest: [0; 12] };
-    call(AddressFamily::Unix, number(code, 32, true), &raw mut request)
+    let mut request = JailRequest {
+        name: name(interface)?,
+        jid,
+        rest: [0; 12],
+    };
+    call(
+        AddressFamily::Unix,
+        number(code, 32, true),
+        &raw mut request,
+    )
 }
 
 /// Adds an address as a host's own to an interface (SIOCAIFADDR).
@@ -111,7 +119,11 @@ pub fn add_address(interface: &str, address: IpAddr) -> io::Result<()> {
                 mask: socket4(Ipv4Addr::BROADCAST),
                 vhid: 0,
             };
-            call(AddressFamily::Inet, number(43, size_of::<Alias4>(), false), &raw mut request)
+            call(
+                AddressFamily::Inet,
+                number(43, size_of::<Alias4>(), false),
+                &raw mut request,
+            )
         }
         IpAddr::V6(address) => {
             let mut request = Alias6 {
@@ -129,7 +141,11 @@ pub fn add_address(interface: &str, address: IpAddr) -> io::Result<()> {
                 },
                 vhid: 0,
             };
-            call(AddressFamily::Inet6, number(27, size_of::<Alias6>(), false), &raw mut request)
+            call(
+                AddressFamily::Inet6,
+                number(27, size_of::<Alias6>(), false),
+                &raw mut request,
+            )
         }
     }
 }
@@ -141,7 +157,10 @@ pub fn add_address(interface: &str, address: IpAddr) -> io::Result<()> {
 pub fn remove_address(interface: &str, address: IpAddr) -> io::Result<()> {
     match address {
         IpAddr::V4(address) => {
-            let mut request = AddressRequest { name: name(interface)?, address: socket4(address) };
+            let mut request = AddressRequest {
+                name: name(interface)?,
+                address: socket4(address),
+            };
             call(AddressFamily::Inet, number(25, 32, false), &raw mut request)
         }
         IpAddr::V6(address) => {
@@ -151,7 +170,11 @@ pub fn remove_address(interface: &str, address: IpAddr) -> io::Result<()> {
                 rest: [0; 272 - 28],
             };
             let size = size_of::<AddressRequest6>();
-            call(AddressFamily::Inet6, number(25, size, false), &raw mut request)
+            call(
+                AddressFamily::Inet6,
+                number(25, size, false),
+                &raw mut request,
+            )
         }
     }
 }
@@ -213,7 +236,9 @@ fn socket4(address: Ipv4Addr) -> libc::sockaddr_in {
         sin_len: size_of::<libc::sockaddr_in>() as u8,
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: 0,
-        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes(address.octets()),
+        },
         sin_zero: [0; 8],
     }
 }
@@ -224,14 +249,20 @@ fn socket6(address: Ipv6Addr) -> libc::sockaddr_in6 {
         sin6_family: libc::AF_INET6 as libc::sa_family_t,
         sin6_port: 0,
         sin6_flowinfo: 0,
-        sin6_addr: libc::in6_addr { s6_addr: address.octets() },
+        sin6_addr: libc::in6_addr {
+            s6_addr: address.octets(),
+        },
         sin6_scope_id: 0,
     }
 }
 
 /// An address of length 0, which means none.
 fn absent6() -> libc::sockaddr_in6 {
-    libc::sockaddr_in6 { sin6_len: 0, sin6_family: 0, ..socket6(Ipv6Addr::UNSPECIFIED) }
+    libc::sockaddr_in6 {
+        sin6_len: 0,
+        sin6_family: 0,
+        ..socket6(Ipv6Addr::UNSPECIFIED)
+    }
 }
 
 fn call<T>(family: AddressFamily, number: libc::c_ulong, request: *mut T) -> io::Result<()> {

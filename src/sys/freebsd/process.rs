@@ -61,7 +61,11 @@ fn listed(info: &libc::kinfo_proc) -> Listed {
 fn read(what: libc::c_int, which: libc::c_int) -> io::Result<Vec<libc::kinfo_proc>> {
     const SIZE: usize = size_of::<libc::kinfo_proc>();
     let mib = [libc::CTL_KERN, libc::KERN_PROC, what, which];
-    let (mib, first) = if what == libc::KERN_PROC_PID { (&mib[..], SIZE) } else { (&mib[..3], SIZE * 256) };
+    let (mib, first) = if what == libc::KERN_PROC_PID {
+        (&mib[..], SIZE)
+    } else {
+        (&mib[..3], SIZE * 256)
+    };
     let raw = sysctl::by_number(mib, first)?;
     let mut all = Vec::with_capacity(raw.len() / SIZE);
     for entry in raw.chunks_exact(SIZE) {
@@ -70,7 +74,9 @@ fn read(what: libc::c_int, which: libc::c_int) -> io::Result<Vec<libc::kinfo_pro
         // bytes are valid.
         let info = unsafe { entry.as_ptr().cast::<libc::kinfo_proc>().read_unaligned() };
         if info.ki_structsize as usize != SIZE {
-            return Err(io::Error::other("kinfo_proc of this kernel has another size"));
+            return Err(io::Error::other(
+                "kinfo_proc of this kernel has another size",
+            ));
         }
         all.push(info);
     }
@@ -107,8 +113,12 @@ fn boot_time() -> Option<i64> {
 pub fn process_info(pid: i32) -> Option<ProcessInfo> {
     let info = *read(libc::KERN_PROC_PID, pid).ok()?.first()?;
     // KERN_PROC_ARGS of sys/sysctl.h is 7.
-    let arguments = sysctl::by_number(&[libc::CTL_KERN, libc::KERN_PROC, 7, pid], 4096).unwrap_or_default();
-    let words: Vec<_> = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    let arguments =
+        sysctl::by_number(&[libc::CTL_KERN, libc::KERN_PROC, 7, pid], 4096).unwrap_or_default();
+    let words: Vec<_> = arguments
+        .split(|byte| *byte == 0)
+        .map(String::from_utf8_lossy)
+        .collect();
     let mut command = words.join(" ").trim_end().to_owned();
     if command.is_empty() {
         // SAFETY: the kernel ends the name with a NUL within its array.
@@ -116,12 +126,21 @@ pub fn process_info(pid: i32) -> Option<ProcessInfo> {
         command = format!("[{}]", name.to_string_lossy());
     }
     let cpu_milliseconds = info.ki_runtime / 1000;
-    Some(ProcessInfo { uid: info.ki_uid, parent: info.ki_ppid, cpu_milliseconds, command })
+    Some(ProcessInfo {
+        uid: info.ki_uid,
+        parent: info.ki_ppid,
+        cpu_milliseconds,
+        command,
+    })
 }
 
 /// Makes this process the parent of orphaned descendants (PROC_REAP_ACQUIRE).
 pub fn adopt_orphans(on: bool) {
-    let command = if on { libc::PROC_REAP_ACQUIRE } else { libc::PROC_REAP_RELEASE };
+    let command = if on {
+        libc::PROC_REAP_ACQUIRE
+    } else {
+        libc::PROC_REAP_RELEASE
+    };
     // SAFETY: these commands take no data.
     let _ = unsafe { libc::procctl(libc::P_PID, own_id(), command, std::ptr::null_mut()) };
 }
@@ -207,7 +226,14 @@ pub fn wait_exit(pid: i32, limit: Duration) -> io::Result<bool> {
         // SAFETY: one change is read and room for one event is given, both
         // live.
         let count = unsafe {
-            libc::kevent(queue.as_raw_fd(), &raw const change, pending, &raw mut event, 1, &raw const left)
+            libc::kevent(
+                queue.as_raw_fd(),
+                &raw const change,
+                pending,
+                &raw mut event,
+                1,
+                &raw const left,
+            )
         };
         match Errno::result(count) {
             Ok(0) if Instant::now() >= end => return Ok(false),

@@ -5,14 +5,35 @@ use std::io;
 
 use nix::errno::Errno;
 
-type Call = unsafe extern "C" fn(*const libc::c_char, usize, *mut libc::c_char, usize) -> libc::c_int;
+type Call =
+    unsafe extern "C" fn(*const libc::c_char, usize, *mut libc::c_char, usize) -> libc::c_int;
 
 unsafe extern "C" {
     // sys/rctl.h
-    fn rctl_add_rule(input: *const libc::c_char, length: usize, out: *mut libc::c_char, size: usize) -> libc::c_int;
-    fn rctl_remove_rule(input: *const libc::c_char, length: usize, out: *mut libc::c_char, size: usize) -> libc::c_int;
-    fn rctl_get_rules(input: *const libc::c_char, length: usize, out: *mut libc::c_char, size: usize) -> libc::c_int;
-    fn rctl_get_racct(input: *const libc::c_char, length: usize, out: *mut libc::c_char, size: usize) -> libc::c_int;
+    fn rctl_add_rule(
+        input: *const libc::c_char,
+        length: usize,
+        out: *mut libc::c_char,
+        size: usize,
+    ) -> libc::c_int;
+    fn rctl_remove_rule(
+        input: *const libc::c_char,
+        length: usize,
+        out: *mut libc::c_char,
+        size: usize,
+    ) -> libc::c_int;
+    fn rctl_get_rules(
+        input: *const libc::c_char,
+        length: usize,
+        out: *mut libc::c_char,
+        size: usize,
+    ) -> libc::c_int;
+    fn rctl_get_racct(
+        input: *const libc::c_char,
+        length: usize,
+        out: *mut libc::c_char,
+        size: usize,
+    ) -> libc::c_int;
 }
 
 /// Adds a rule, as `jail:NAME:maxproc:deny=10`.
@@ -55,7 +76,14 @@ fn call(function: Call, input: &str, room: usize) -> io::Result<String> {
         _ => (out.as_mut_ptr().cast(), room),
     };
     // SAFETY: both buffers are live and their true lengths are passed.
-    let result = unsafe { function(input.as_ptr(), input.as_bytes_with_nul().len(), pointer, size) };
+    let result = unsafe {
+        function(
+            input.as_ptr(),
+            input.as_bytes_with_nul().len(),
+            pointer,
+            size,
+        )
+    };
     Errno::result(result)?;
     let end = out.iter().position(|byte| *byte == 0).unwrap_or(out.len());
     Ok(String::from_utf8_lossy(&out[..end]).into_owned())

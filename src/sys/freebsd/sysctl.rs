@@ -12,7 +12,13 @@ pub fn raw(name: &str) -> Option<Vec<u8>> {
     // SAFETY: the name is NUL-terminated; with a null buffer only the length
     // is written.
     let sized = unsafe {
-        libc::sysctlbyname(name.as_ptr(), std::ptr::null_mut(), &raw mut length, std::ptr::null(), 0)
+        libc::sysctlbyname(
+            name.as_ptr(),
+            std::ptr::null_mut(),
+            &raw mut length,
+            std::ptr::null(),
+            0,
+        )
     };
     Errno::result(sized).ok()?;
     let mut value = vec![0_u8; length];
@@ -31,10 +37,11 @@ pub fn raw(name: &str) -> Option<Vec<u8>> {
     Some(value)
 }
 
-/// An integer of four or eight bytes.
+/// An integer of one, four or eight bytes.
 pub fn number(name: &str) -> Option<i64> {
     let value = raw(name)?;
     match value.len() {
+        1 => Some(value[0].into()),
         4 => Some(i32::from_ne_bytes(value.try_into().ok()?).into()),
         8 => Some(i64::from_ne_bytes(value.try_into().ok()?)),
         _ => None,
@@ -107,7 +114,10 @@ fn description(mib: &[libc::c_int]) -> Option<Description> {
     let raw = by_number(&[&[0, 4], mib].concat(), 256).ok()?;
     let kind = u32::from_ne_bytes(raw.get(..4)?.try_into().ok()?);
     let text = raw[4..].split(|byte| *byte == 0).next().unwrap_or_default();
-    Some(Description { kind: kind & 0xf, format: String::from_utf8_lossy(text).into_owned() })
+    Some(Description {
+        kind: kind & 0xf,
+        format: String::from_utf8_lossy(text).into_owned(),
+    })
 }
 
 fn name_of(mib: &[libc::c_int]) -> Option<String> {
@@ -139,16 +149,25 @@ fn numbers(name: &str) -> Option<Vec<libc::c_int>> {
 
 /// All names below `prefix` (which ends with a dot), without it.
 pub fn names_below(prefix: &str) -> Vec<String> {
-    let Some(start) = numbers(prefix.trim_end_matches('.')) else { return Vec::new() };
+    let Some(start) = numbers(prefix.trim_end_matches('.')) else {
+        return Vec::new();
+    };
     let (mut found, mut at) = (Vec::new(), start.clone());
     // sysctl.next: {0, 2, …}.
     while let Ok(next) = by_number(&[&[0, 2], at.as_slice()].concat(), 256) {
-        at = next.chunks_exact(4).map(|n| i32::from_ne_bytes([n[0], n[1], n[2], n[3]])).collect();
+        at = next
+            .chunks_exact(4)
+            .map(|n| i32::from_ne_bytes([n[0], n[1], n[2], n[3]]))
+            .collect();
         if !at.starts_with(&start) {
             break;
         }
         let Some(name) = name_of(&at) else { break };
-        found.extend(name.trim_end_matches('.').strip_prefix(prefix).map(String::from));
+        found.extend(
+            name.trim_end_matches('.')
+                .strip_prefix(prefix)
+                .map(String::from),
+        );
     }
     found
 }

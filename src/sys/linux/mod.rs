@@ -39,10 +39,8 @@ pub fn host_facts() -> HostFacts {
 fn in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let mut fields = map.split_whitespace();
-    !map.is_empty()
-        && !(fields.next() == Some("0")
-            && fields.next() == Some("0")
-            && fields.next() == Some("4294967295"))
+    let first = (fields.next(), fields.next(), fields.next());
+    !map.is_empty() && first != (Some("0"), Some("0"), Some("4294967295"))
 }
 
 /// Brings the loopback interface up (netdevice(7)).

@@ -94,7 +94,7 @@ pub fn poll_until(fd: &OwnedFd, limit: std::time::Duration) -> io::Result<bool> 
     loop {
         let left = end.saturating_duration_since(std::time::Instant::now());
         // Rounded up, so that the last part of a millisecond does not spin.
-        let left = left.as_millis() + u128::from(left.subsec_nanos() % 1_000_000 != 0);
+        let left = left.as_millis() + u128::from(!left.subsec_nanos().is_multiple_of(1_000_000));
         let left =
             PollTimeout::try_from(left.min(i32::MAX as u128) as i32).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], left) {
