@@ -1,2 +1,296 @@
-//! The conformance suite follows.
-fn main() {}
+//! Holds any OCI runtime to the specification and to what engines rely on, by
+//! its command line alone.
+
+mod cases;
+mod harness;
+mod probe;
+mod sys;
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use harness::print::{Format, Printer};
+use harness::runner::Options;
+use harness::test::Suite;
+use harness::{Case, reaper, runner};
+
+const USAGE: &str = "\
+usage: runtime-tests --runtime PATH [--runtime-arg ARG]... [--filter PATTERN]...
+                     [--format human|tap|json] [--jobs N] [--keep] [--busy-host]
+       runtime-tests --list
+
+Runs every case that applies to this system against the runtime at PATH and
+ends with the line `N passed, N failed, N skipped`; the exit status is 1 when a
+case failed. Must be run as root.
+
+  --runtime PATH      the runtime: a path, or a name to find in PATH
+  --runtime-arg ARG   an argument to put before all others (repeatable)
+  --filter PATTERN    run the cases whose name has PATTERN in it, or fits it
+                      as a whole when it has a * in it (repeatable)
+  --skip PATTERN      leave these out (repeatable)
+  --format FORMAT     form of the result
+  --jobs N            how many cases run at once
+  --keep              leave bundles and outputs behind, below $TMPDIR or /tmp
+  --busy-host         do not compare the host as a whole before and after,
+                      because others change it meanwhile
+  --list              print every case: name, systems, section, what it checks
+";
+
+struct Arguments {
+    runtime: Option<PathBuf>,
+    runtime_arguments: Vec<OsString>,
+    filters: Vec<String>,
+    skips: Vec<String>,
+    format: Format,
+    jobs: usize,
+    keep: bool,
+    busy_host: bool,
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    if probe::is_wanted() {
+        probe::main();
+    }
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(text) => {
+            eprintln!("runtime-tests: {text}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<bool, String> {
+    let Some(arguments) = parse()? else {
+        return Ok(true);
+    };
+    let wanted = |case: &&Case| {
+        let fits = |pattern: &String| fits(pattern, case.name);
+        (arguments.filters.is_empty() || arguments.filters.iter().any(fits))
+            && !arguments.skips.iter().any(fits)
+    };
+    let chosen: Vec<&'static Case> = cases::all().filter(wanted).collect();
+    if arguments.list {
+        for case in &chosen {
+            println!(
+                "{}\t{}\t{}\t{}",
+                case.name,
+                case.platforms.name(),
+                case.section,
+                case.says
+            );
+        }
+        return Ok(true);
+    }
+    let runtime = arguments
+        .runtime
+        .ok_or("--runtime is missing; see --help")?;
+    let runtime = find(&runtime)?;
+    if !nix::unistd::geteuid().is_root() {
+        return Err("must be run as root".into());
+    }
+    if chosen.is_empty() {
+        return Err("no case fits the filter".into());
+    }
+    // Whatever mask the caller has, the containers' users must get at the
+    // root file systems.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let temporary = std::env::temp_dir();
+    let directory = temporary.join(format!("runtime-tests.{}", std::process::id()));
+    let probe = directory.join("probe");
+    prepare(&directory, &probe).map_err(|e| format!("{}: {e}", directory.display()))?;
+    sys::adopt_orphans().map_err(|e| format!("cannot adopt orphans: {e}"))?;
+    reaper::start();
+    let suite = Suite {
+        runtime,
+        arguments: arguments.runtime_arguments,
+        directory: directory.clone(),
+        probe,
+        keep: arguments.keep,
+    };
+    let options = Options {
+        jobs: arguments.jobs,
+        busy_host: arguments.busy_host,
+    };
+    let passed = runner::run(
+        &suite,
+        &chosen,
+        options,
+        &mut Printer::new(arguments.format),
+    );
+    if !arguments.keep && !harness::host::has_mounts_below(&directory) {
+        let _ = fs::remove_dir_all(&directory);
+    }
+    Ok(passed)
+}
+
+/// Copies this program, which is also the contained one.
+fn prepare(directory: &Path, probe: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    fs::create_dir_all(directory)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
+    let program = std::env::current_exe()?;
+    if needs_interpreter(&fs::read(&program)?) {
+        return Err(
+            "this program is not statically linked, so it cannot run in a container".into(),
+        );
+    }
+    fs::copy(program, probe)?;
+    fs::set_permissions(probe, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Whether a 64-bit little-endian ELF program names a dynamic loader.
+fn needs_interpreter(elf: &[u8]) -> bool {
+    const PT_INTERP: u64 = 3;
+    let number = |at: usize, length: usize| -> Option<u64> {
+        let bytes = elf.get(at..at + length)?;
+        Some(
+            bytes
+                .iter()
+                .rev()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        )
+    };
+    let headers = || {
+        Some((
+            number(32, 8)? as usize,
+            number(54, 2)? as usize,
+            number(56, 2)? as usize,
+        ))
+    };
+    let Some((start, size, count)) = headers() else {
+        return false;
+    };
+    (0..count).any(|i| number(start + i * size, 4) == Some(PT_INTERP))
+}
+
+fn find(runtime: &Path) -> Result<PathBuf, String> {
+    if runtime.components().count() > 1 {
+        return fs::canonicalize(runtime).map_err(|e| format!("{}: {e}", runtime.display()));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut candidates = std::env::split_paths(&path).map(|directory| directory.join(runtime));
+    candidates
+        .find(|path| path.is_file())
+        .ok_or_else(|| format!("{} is not in PATH", runtime.display()))
+}
+
+fn parse() -> Result<Option<Arguments>, String> {
+    let mut all = Arguments {
+        runtime: None,
+        runtime_arguments: Vec::new(),
+        filters: Vec::new(),
+        skips: Vec::new(),
+        format: Format::Human,
+        jobs: std::thread::available_parallelism().map_or(1, usize::from),
+        keep: false,
+        busy_host: false,
+        list: false,
+    };
+    let mut words = std::env::args_os().skip(1);
+    while let Some(word) = words.next() {
+        let word = word.to_string_lossy().into_owned();
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        match word.as_str() {
+            "--runtime" => all.runtime = Some(value()?.into()),
+            "--runtime-arg" => all.runtime_arguments.push(value()?),
+            "--filter" => all.filters.push(value()?.to_string_lossy().into_owned()),
+            "--skip" => all.skips.push(value()?.to_string_lossy().into_owned()),
+            "--format" => {
+                all.format = match value()?.to_string_lossy().as_ref() {
+                    "human" => Format::Human,
+                    "tap" => Format::Tap,
+                    "json" => Format::Json,
+                    other => return Err(format!("--format: {other:?} is not human, tap or json")),
+                }
+            }
+            "--jobs" => {
+                let text = value()?.to_string_lossy().into_owned();
+                let jobs = text.parse().ok().filter(|jobs| *jobs > 0);
+                all.jobs =
+                    jobs.ok_or_else(|| format!("--jobs: {text:?} is not a number above 0"))?;
+            }
+            "--keep" => all.keep = true,
+            "--busy-host" => all.busy_host = true,
+            "--list" => all.list = true,
+            "--help" | "-h" => {
+                print!("{USAGE}");
+                return Ok(None);
+            }
+            other => return Err(format!("{other:?} is unknown; see --help")),
+        }
+    }
+    Ok(Some(all))
+}
+
+/// Whether a name fits a pattern: `*` stands for anything, and a pattern
+/// without one may stand anywhere in the name.
+fn fits(pattern: &str, name: &str) -> bool {
+    let parts: Vec<&str> = pattern.split('*').collect();
+    let [first, middle @ .., last] = parts.as_slice() else {
+        return name.contains(pattern);
+    };
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    for part in middle {
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{cases, fits, needs_interpreter};
+
+    #[test]
+    fn patterns() {
+        for (pattern, name) in [
+            ("kill", "kill/a"),
+            ("kill/*", "kill/a"),
+            ("*/a", "kill/a"),
+            ("k*l*a", "kill/a"),
+        ] {
+            assert!(fits(pattern, name), "{pattern}");
+        }
+        for (pattern, name) in [("kill*", "x/kill"), ("*b", "kill/a"), ("a*a", "a")] {
+            assert!(!fits(pattern, name), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_every_case_has_its_source() {
+        let mut names: Vec<_> = cases::all().map(|case| case.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for case in cases::all() {
+            assert!(
+                case.name.contains('/') && !case.section.is_empty(),
+                "{}",
+                case.name
+            );
+            assert!(case.says.ends_with('.'), "{}", case.name);
+        }
+    }
+
+    #[test]
+    fn a_loader_is_found() {
+        let mut elf = vec![0_u8; 64 + 2 * 56];
+        elf[32] = 64;
+        elf[54] = 56;
+        elf[56] = 2;
+        assert!(!needs_interpreter(&elf));
+        elf[64 + 56] = 3;
+        assert!(needs_interpreter(&elf));
+    }
+}

@@ -1,0 +1,680 @@
+//! Concurrency, crashes, and what engines take for granted.
+
+use std::fs;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::Platforms::Any;
+use crate::harness::call::LIMIT;
+use crate::harness::{Case, Outcome, Test, host};
+use crate::{check, same, skip};
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "engines/quiet-on-success",
+        platforms: Any,
+        section: "ENGINES, containerd",
+        says: "Commands that succeed write nothing to standard error.",
+        run: |t| {
+            let (call, id, _) = t.create_call(&t.waiting()?, &[])?;
+            let run = call.run()?.ok()?;
+            same!(run.err, "", "create's standard error");
+            for words in [
+                vec!["start", &id],
+                vec!["state", &id],
+                vec!["ps", "--format", "json", &id],
+                vec!["list", "--format", "json"],
+                vec!["pause", &id],
+                vec!["resume", &id],
+                vec!["kill", &id, "KILL"],
+            ] {
+                let run = t.call(&words).run()?.ok()?;
+                same!(run.err, "", format!("standard error of {}", words[0]));
+            }
+            let gone = || {
+                t.call(&["state", &id])
+                    .run()
+                    .is_ok_and(|run| run.out.contains("stopped"))
+            };
+            crate::harness::test::until(gone).ok_or("it does not stop")?;
+            same!(
+                t.call(&["delete", &id]).run()?.ok()?.err,
+                "",
+                "standard error of delete"
+            );
+            Ok(())
+        },
+    },
+    Case {
+        name: "engines/without-path",
+        platforms: Any,
+        section: "ENGINES, podman through conmon",
+        says: "The whole life works without PATH, HOME and XDG_RUNTIME_DIR.",
+        run: |t| {
+            let (call, id, _) = t.create_call(&t.waiting()?, &[])?;
+            call.without_env("PATH")
+                .without_env("HOME")
+                .env("XDG_RUNTIME_DIR", "")
+                .run()?
+                .ok()?;
+            for words in [
+                vec!["start", &id],
+                vec!["kill", &id, "KILL"],
+                vec!["delete", "--force", &id],
+            ] {
+                t.call(&words)
+                    .without_env("PATH")
+                    .without_env("HOME")
+                    .run()?
+                    .ok()?;
+            }
+            t.nothing_left()
+        },
+    },
+    Case {
+        name: "engines/conmon-flags",
+        platforms: Any,
+        section: "ENGINES, podman through conmon",
+        says: "create takes every flag of conmon.",
+        run: |t| {
+            let flags = ["--no-pivot", "--no-new-keyring", "--preserve-fds", "0"];
+            let (call, id, _) = t.create_call(&t.waiting()?, &flags)?;
+            call.run()?.ok()?;
+            t.call(&["start", &id]).run()?.ok()?;
+            Ok(())
+        },
+    },
+    Case {
+        name: "engines/containerd-flags",
+        platforms: Any,
+        section: "ENGINES, containerd",
+        says: "The global flags of go-runc are taken.",
+        run: |t| {
+            let log = t.fresh("log");
+            let (call, id, _) = t.create_call(&t.waiting()?, &[])?;
+            let flags = [
+                "--debug",
+                "--log",
+                &log.to_string_lossy(),
+                "--log-format",
+                "json",
+                "--rootless=false",
+            ];
+            call.global(&flags).run()?.ok()?;
+            t.call(&["start", &id]).global(&flags).run()?.ok()?;
+            Ok(())
+        },
+    },
+    Case {
+        name: "engines/kill-number-of-conmon",
+        platforms: Any,
+        section: "ENGINES, podman through conmon",
+        says: "kill --all ID NUMBER ends the container.",
+        run: |t| {
+            let c = t.running()?;
+            t.call(&["kill", "--all", &c.id, "9"]).run()?.ok()?;
+            same!(c.exit_code()?, 137, "the program's status");
+            c.await_status("stopped")
+        },
+    },
+    Case {
+        name: "engines/state-is-one-of-four",
+        platforms: Any,
+        section: "ENGINES, podman and buildah on FreeBSD",
+        says: "state, asked all the time through a life, only ever says creating, created, running or stopped.",
+        run: |t| {
+            let bundle = t.bundle()?.acts(&["sleep", "150"]);
+            let (call, id, _) = t.create_call(&bundle, &[])?;
+            let create = call.spawn()?;
+            let mut seen = Vec::new();
+            let mut look = || -> Outcome {
+                let run = t.call(&["state", &id]).run()?;
+                if run.code == 0 {
+                    let state: Value = serde_json::from_str(&run.out)?;
+                    let status = state["status"].as_str().unwrap_or_default().to_owned();
+                    if seen.last() != Some(&status) {
+                        seen.push(status);
+                    }
+                }
+                Ok(())
+            };
+            for _ in 0..10 {
+                look()?;
+            }
+            create.wait(LIMIT)?.ok()?;
+            look()?;
+            t.call(&["start", &id]).run()?.ok()?;
+            look()?;
+            let end = std::time::Instant::now() + Duration::from_secs(10);
+            while seen.last().is_none_or(|last| last != "stopped")
+                && std::time::Instant::now() < end
+            {
+                let run = t.call(&["state", &id]).run()?.ok()?;
+                let state: Value = serde_json::from_str(&run.out)?;
+                let status = state["status"].as_str().unwrap_or_default().to_owned();
+                if seen.last() != Some(&status) {
+                    seen.push(status);
+                }
+            }
+            let order = ["creating", "created", "running", "stopped"];
+            let places: Vec<_> = seen
+                .iter()
+                .map(|s| order.iter().position(|o| o == s))
+                .collect();
+            check!(
+                places.iter().all(Option::is_some) && places.is_sorted(),
+                "it said {seen:?}"
+            );
+            Ok(())
+        },
+    },
+    Case {
+        name: "concurrency/two-creates-of-one-id",
+        platforms: Any,
+        section: "DESIGN, Invariants 5",
+        says: "Of several creates of one id at once exactly one succeeds, and its container works.",
+        run: |t| {
+            for _ in 0..3 {
+                let bundle = t.waiting()?;
+                bundle.write()?;
+                let (id, dir) = (t.id(), bundle.dir.to_string_lossy().into_owned());
+                let calls: Vec<_> = (0..4)
+                    .map(|_| t.call(&["create", "--bundle", &dir, &id]).spawn())
+                    .collect::<Result<_, _>>()?;
+                let mut won = 0;
+                for call in calls {
+                    won += usize::from(call.wait(LIMIT)?.code == 0);
+                }
+                same!(won, 1, "the number of creates that succeeded");
+                t.call(&["start", &id]).run()?.ok()?;
+                t.call(&["delete", "--force", &id]).run()?.ok()?;
+                t.nothing_left()?;
+            }
+            Ok(())
+        },
+    },
+    Case {
+        name: "concurrency/parallel-lives",
+        platforms: Any,
+        section: "DESIGN, Invariants 5",
+        says: "Eight containers live and die at the same time.",
+        run: |t| {
+            let mut lives = Vec::new();
+            for i in 0..8 {
+                let bundle = t.bundle()?.acts(&["exit", &(10 + i).to_string()]);
+                bundle.write()?;
+                let (id, dir) = (t.id(), bundle.dir.to_string_lossy().into_owned());
+                lives.push((t.call(&["run", "--bundle", &dir, &id]).spawn()?, 10 + i));
+            }
+            for (life, status) in lives {
+                life.wait(LIMIT)?.status(status)?;
+            }
+            t.nothing_left()
+        },
+    },
+    Case {
+        name: "concurrency/delete-during-create",
+        platforms: Any,
+        section: "DESIGN, Invariants 5",
+        says: "A delete --force during create leaves nothing, whoever wins.",
+        run: |t| {
+            for delay in [0, 1, 2, 4, 8, 15, 30] {
+                let (call, id, _) = t.create_call(&t.waiting()?, &[])?;
+                let create = call.spawn()?;
+                std::thread::sleep(Duration::from_millis(delay));
+                t.call(&["delete", "--force", &id]).run()?;
+                create.wait(LIMIT)?;
+                // Where the delete came first there was nothing to delete yet.
+                t.call(&["delete", "--force", &id]).run()?.ok()?;
+                t.nothing_left()
+                    .map_err(|stop| format!("after {delay} ms: {stop:?}"))?;
+            }
+            Ok(())
+        },
+    },
+    Case {
+        name: "concurrency/two-deletes",
+        platforms: Any,
+        section: "DESIGN, Invariants 5",
+        says: "Two delete --force at once both end well and leave nothing.",
+        run: |t| {
+            for _ in 0..3 {
+                let c = t.running()?;
+                let first = t.call(&["delete", "--force", &c.id]).spawn()?;
+                let second = t.call(&["delete", "--force", &c.id]).spawn()?;
+                first.wait(LIMIT)?.ok()?;
+                second.wait(LIMIT)?.ok()?;
+                t.nothing_left()?;
+            }
+            Ok(())
+        },
+    },
+    Case {
+        name: "concurrency/two-starts",
+        platforms: Any,
+        section: "runtime.md, Start",
+        says: "Of two starts at once exactly one succeeds, and the program runs once.",
+        run: |t| {
+            let bundle = t.bundle()?.acts(&["append", "/log", "ran", ";", "wait"]);
+            let c = t.create(&bundle)?;
+            let calls = [
+                t.call(&["start", &c.id]).spawn()?,
+                t.call(&["start", &c.id]).spawn()?,
+            ];
+            let mut won = 0;
+            for call in calls {
+                won += usize::from(call.wait(LIMIT)?.code == 0);
+            }
+            same!(won, 1, "the number of starts that succeeded");
+            c.await_output("ready")?;
+            same!(
+                fs::read_to_string(bundle.root().join("log"))?,
+                "ran\n",
+                "the program's log"
+            );
+            Ok(())
+        },
+    },
+    Case {
+        name: "concurrency/list-during-lives",
+        platforms: Any,
+        section: "FIELD, Bug classes: list races",
+        says: "list prints valid JSON and no error while containers come and go.",
+        run: |t| {
+            let mut lives = Vec::new();
+            for _ in 0..4 {
+                let bundle = t.bundle()?.acts(&["exit", "0"]);
+                bundle.write()?;
+                let (id, dir) = (t.id(), bundle.dir.to_string_lossy().into_owned());
+                lives.push(t.call(&["run", "--bundle", &dir, &id]).spawn()?);
+            }
+            for _ in 0..20 {
+                let run = t.call(&["list", "--format=json"]).run()?.ok()?;
+                serde_json::from_str::<Value>(&run.out)?;
+                same!(run.err, "", "standard error");
+            }
+            for life in lives {
+                life.wait(LIMIT)?.ok()?;
+            }
+            Ok(())
+        },
+    },
+    Case {
+        name: "concurrency/many-execs",
+        platforms: Any,
+        section: "ENGINES, podman through conmon",
+        says: "Ten execs at once each get their own output and status.",
+        run: |t| {
+            let c = t.running()?;
+            let mut execs = Vec::new();
+            for i in 0..10 {
+                let (word, status) = (format!("word{i}"), (20 + i).to_string());
+                let words = [
+                    "exec",
+                    &c.id,
+                    "/bin/probe",
+                    "echo",
+                    &word,
+                    ";",
+                    "exit",
+                    &status,
+                ];
+                execs.push((t.call(&words).spawn()?, word, 20 + i));
+            }
+            for (exec, word, status) in execs {
+                let run = exec.wait(LIMIT)?.status(status)?;
+                same!(run.out.trim(), word, "the output");
+            }
+            c.is("running")
+        },
+    },
+    Case {
+        name: "crash/create-killed",
+        platforms: Any,
+        section: "DESIGN, delete never recomputes",
+        says: "A create killed with SIGKILL at any time leaves what delete --force takes back.",
+        run: |t| {
+            for step in 0..20_u64 {
+                let bundle = t
+                    .waiting()?
+                    .tmpfs("/tmp", &[])
+                    .bind(&t.host_dir()?, "/mnt", &[]);
+                let (call, id, _) = t.create_call(&bundle, &[])?;
+                let create = call.spawn()?;
+                std::thread::sleep(Duration::from_micros(step * 700));
+                let _ = create.signal(Signal::SIGKILL);
+                create.wait(LIMIT)?;
+                t.call(&["delete", "--force", &id]).run()?.ok()?;
+                t.nothing_left()
+                    .map_err(|stop| format!("killed after {} µs: {stop:?}", step * 700))?;
+            }
+            Ok(())
+        },
+    },
+    Case {
+        name: "crash/gc-after-killed-creates",
+        platforms: Any,
+        section: "DESIGN, gc",
+        says: "gc takes back what killed creates left, and leaves living containers alone.",
+        run: |t| {
+            if t.call(&["gc", "--help"]).run()?.code != 0 {
+                skip!("this runtime has no gc");
+            }
+            let keeper = t.running()?;
+            let waiting = t.create(&t.waiting()?)?;
+            let mut finished = Vec::new();
+            for step in 0..12_u64 {
+                let (call, id, _) = t.create_call(&t.waiting()?.tmpfs("/tmp", &[]), &[])?;
+                let create = call.spawn()?;
+                std::thread::sleep(Duration::from_micros(step * 900));
+                let _ = create.signal(Signal::SIGKILL);
+                if create.wait(LIMIT)?.code == 0 {
+                    finished.push(id);
+                }
+            }
+            t.call(&["gc"]).run()?.ok()?;
+            let mut wanted = vec![keeper.id.clone(), waiting.id.clone()];
+            wanted.extend(finished);
+            wanted.sort();
+            let out = t.call(&["list", "-q"]).run()?.ok()?.out;
+            let mut ids: Vec<&str> = out.lines().collect();
+            ids.sort_unstable();
+            // A create may have published its process before it was killed.
+            for id in &wanted {
+                check!(
+                    ids.contains(&id.as_str()),
+                    "{id} is gone; there are {ids:?}"
+                );
+            }
+            let extra: Vec<_> = ids
+                .iter()
+                .filter(|id| !wanted.iter().any(|w| w == **id))
+                .collect();
+            for id in extra {
+                let run = t.call(&["state", id]).run()?.ok()?;
+                check!(run.out.contains("created"), "{id} was left: {}", run.out);
+            }
+            keeper.is("running")?;
+            waiting.is("created")
+        },
+    },
+    Case {
+        name: "crash/start-killed",
+        platforms: Any,
+        section: "DESIGN, delete never recomputes",
+        says: "A start killed with SIGKILL at any time leaves a container with a true status.",
+        run: |t| {
+            for step in 0..12_u64 {
+                let c = t.create(&t.waiting()?)?;
+                let start = t.call(&["start", &c.id]).spawn()?;
+                std::thread::sleep(Duration::from_micros(step * 300));
+                let _ = start.signal(Signal::SIGKILL);
+                start.wait(LIMIT)?;
+                std::thread::sleep(Duration::from_millis(30));
+                let runs = c.output().contains("ready");
+                let status = c.status()?;
+                let truth = if runs { "running" } else { "created" };
+                check!(
+                    status == truth || (status == "stopped" && !runs),
+                    "killed after {} µs: it is {truth}, state says {status}",
+                    step * 300
+                );
+                t.call(&["delete", "--force", &c.id]).run()?.ok()?;
+                t.nothing_left()?;
+            }
+            Ok(())
+        },
+    },
+    Case {
+        name: "crash/delete-killed",
+        platforms: Any,
+        section: "DESIGN, delete never recomputes",
+        says: "A delete killed with SIGKILL at any time can be done again.",
+        run: |t| {
+            for step in 0..12_u64 {
+                let c = t.ready(&t.waiting()?.tmpfs("/tmp", &[]))?;
+                let delete = t.call(&["delete", "--force", &c.id]).spawn()?;
+                std::thread::sleep(Duration::from_micros(step * 400));
+                let _ = delete.signal(Signal::SIGKILL);
+                delete.wait(LIMIT)?;
+                t.call(&["delete", "--force", &c.id]).run()?.ok()?;
+                t.nothing_left()
+                    .map_err(|stop| format!("killed after {} µs: {stop:?}", step * 400))?;
+            }
+            Ok(())
+        },
+    },
+    Case {
+        name: "crash/run-killed",
+        platforms: Any,
+        section: "DESIGN, delete never recomputes",
+        says: "After a foreground run was killed, its container can be deleted.",
+        run: |t| {
+            let bundle = t.waiting()?;
+            bundle.write()?;
+            let (id, dir) = (t.id(), bundle.dir.to_string_lossy().into_owned());
+            let process = t.call(&["run", "--bundle", &dir, &id]).spawn()?;
+            process.await_out("ready")?;
+            process.signal(Signal::SIGKILL)?;
+            process.wait(LIMIT)?;
+            t.call(&["delete", "--force", &id]).run()?.ok()?;
+            t.nothing_left()
+        },
+    },
+    Case {
+        name: "crash/waiting-process-killed",
+        platforms: Any,
+        section: "DESIGN, The create handshake",
+        says: "When the waiting process was killed, start fails at once and the status is stopped.",
+        run: |t| {
+            let c = t.create(&t.waiting()?)?;
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(c.pid), Signal::SIGKILL)?;
+            c.exit_code()?;
+            t.call(&["start", &c.id]).run()?.fails()?;
+            c.is("stopped")?;
+            c.delete()?;
+            t.nothing_left()
+        },
+    },
+    Case {
+        name: "crash/truncated-state",
+        platforms: Any,
+        section: "DESIGN, Invariants 7",
+        says: "A truncated state file is an error that names the file, and delete --force cleans up.",
+        run: |t| {
+            let c = t.running()?;
+            let file = state_file(t, &c.id)?;
+            let text = fs::read_to_string(&file)?;
+            fs::write(&file, &text[..text.len() / 2])?;
+            let run = t.call(&["state", &c.id]).run()?.fails()?;
+            let name = file
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            check!(
+                run.err.contains(&name),
+                "the error does not name {name}: {:?}",
+                run.err
+            );
+            t.call(&["list"]).run()?.ok()?;
+            t.call(&["delete", "--force", &c.id]).run()?.ok()?;
+            t.nothing_left()
+        },
+    },
+    Case {
+        name: "crash/empty-state",
+        platforms: Any,
+        section: "DESIGN, Invariants 7",
+        says: "An empty state file is an error, and delete --force cleans up.",
+        run: |t| {
+            let c = t.create(&t.waiting()?)?;
+            fs::write(state_file(t, &c.id)?, "")?;
+            t.call(&["state", &c.id]).run()?.fails()?;
+            t.call(&["delete", "--force", &c.id]).run()?.ok()?;
+            t.nothing_left()
+        },
+    },
+    Case {
+        name: "engines/relative-root",
+        platforms: Any,
+        section: "issue: global flags",
+        says: "A relative --root works.",
+        run: |t| {
+            let bundle = t.waiting()?;
+            bundle.write()?;
+            let id = t.id();
+            let dir = bundle.dir.to_string_lossy();
+            t.call(&["create", "--bundle", &dir, &id])
+                .root("state".as_ref())
+                .cwd(&t.dir)
+                .run()?
+                .ok()?;
+            t.call(&["start", &id])
+                .root("state".as_ref())
+                .cwd(&t.dir)
+                .run()?
+                .ok()?;
+            t.call(&["delete", "--force", &id]).run()?.ok()?;
+            t.nothing_left()
+        },
+    },
+    Case {
+        name: "engines/long-state-root",
+        platforms: Any,
+        section: "issue table: hostile",
+        says: "A state directory with a path longer than a socket's address works.",
+        run: |t| {
+            let mut root = t.state_root();
+            for _ in 0..3 {
+                root = root.join("d".repeat(60));
+            }
+            fs::create_dir_all(&root)?;
+            let bundle = t.waiting()?;
+            bundle.write()?;
+            let (id, dir) = (t.id(), bundle.dir.to_string_lossy());
+            let with = |words: &[&str]| t.call(words).root(&root).run()?.ok();
+            let outcome =
+                with(&["create", "--bundle", &dir, &id]).and_then(|_| with(&["start", &id]));
+            with(&["delete", "--force", &id])?;
+            let _ = fs::remove_dir_all(t.state_root().join("d".repeat(60)));
+            outcome?;
+            Ok(())
+        },
+    },
+    Case {
+        name: "engines/log-file-keeps-old-records",
+        platforms: Any,
+        section: "ENGINES, containerd",
+        says: "The log is appended to, so that containerd finds the last record.",
+        run: |t| {
+            let log = t.fresh("log");
+            fs::write(&log, "before\n")?;
+            t.call(&["state", "none"])
+                .global(&["--log", &log.to_string_lossy()])
+                .run()?
+                .fails()?;
+            let text = fs::read_to_string(&log)?;
+            check!(
+                text.starts_with("before\n") && text.contains("does not exist"),
+                "{text:?}"
+            );
+            Ok(())
+        },
+    },
+    Case {
+        name: "engines/not-running-words",
+        platforms: Any,
+        section: "ENGINES, containerd",
+        says: "kill of a container that has ended says one of the words that containerd knows.",
+        run: |t| {
+            let c = t.running()?;
+            c.stop()?;
+            let err = c.kill("TERM")?.fails()?.err;
+            let known = ["not running", "no such process", "process already finished"];
+            check!(known.iter().any(|word| err.contains(word)), "{err:?}");
+            Ok(())
+        },
+    },
+    Case {
+        name: "engines/annotations-of-podman",
+        platforms: Any,
+        section: "config.md, Annotations",
+        says: "Annotations of podman are kept word for word and do no harm.",
+        run: |t| {
+            let annotations = json!({"io.podman.annotations.autoremove": "FALSE", "io.container.manager": "libpod"});
+            let c = t.ready(&t.waiting()?.set("/annotations", annotations))?;
+            same!(
+                c.state()?["annotations"]["io.container.manager"],
+                json!("libpod"),
+                "the annotation"
+            );
+            Ok(())
+        },
+    },
+    Case {
+        name: "engines/many-containers",
+        platforms: Any,
+        section: "DESIGN, Numbers",
+        says: "Thirty containers are listed, each with its status, and all go away.",
+        run: |t| {
+            let bundle = t.waiting()?;
+            let all: Vec<_> = (0..30)
+                .map(|_| t.create(&bundle))
+                .collect::<Result<_, _>>()?;
+            let run = t.call(&["list", "--format=json"]).run()?.ok()?;
+            let listed: Value = serde_json::from_str(&run.out)?;
+            same!(
+                listed.as_array().map(Vec::len),
+                Some(30),
+                "the number of containers"
+            );
+            for c in &all {
+                t.call(&["delete", "--force", &c.id]).run()?.ok()?;
+            }
+            t.nothing_left()
+        },
+    },
+    Case {
+        name: "engines/host-check-finds-a-leak",
+        platforms: Any,
+        section: "this suite",
+        says: "The comparison of the host sees a running container, so that it can see a leak.",
+        run: |t| {
+            let c = t.running()?;
+            let seen = host::marked(&t.mark, &t.state_root());
+            check!(
+                seen.iter().any(|s| s.starts_with("process ")),
+                "no process: {seen:?}"
+            );
+            check!(
+                seen.iter().any(|s| s.starts_with("state ")),
+                "no state: {seen:?}"
+            );
+            let other = if cfg!(target_os = "freebsd") {
+                "jail "
+            } else {
+                "cgroup "
+            };
+            check!(
+                seen.iter().any(|s| s.starts_with(other)),
+                "no {other}: {seen:?}"
+            );
+            c.is("running")
+        },
+    },
+];
+
+/// The file in which a runtime keeps a container's state: the JSON file of its
+/// directory that has the process id in it.
+fn state_file(t: &Test, id: &str) -> Outcome<std::path::PathBuf> {
+    let directory = t.state_root().join(id);
+    for name in ["state.json", "status"] {
+        let path = directory.join(name);
+        if path.is_file() {
+            return Ok(path);
+        }
+    }
+    skip!("this runtime keeps its state elsewhere")
+}

@@ -1,0 +1,272 @@
+//! The host before and after: mounts, cgroups, jails, rules, interfaces,
+//! processes, state.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Everything on the host that bears the mark of a case.
+pub fn marked(mark: &str, state_root: &Path) -> Vec<String> {
+    let mut left = Vec::new();
+    let mut add = |what: &str, name: &str| left.push(format!("{what} {name}"));
+    for mount in mounts().iter().filter(|mount| mount.contains(mark)) {
+        add("mount", mount);
+    }
+    for group in cgroups().iter().filter(|path| path.contains(mark)) {
+        add("cgroup", group);
+    }
+    for jail in jails().iter().filter(|jail| jail.contains(mark)) {
+        add("jail", jail);
+    }
+    for rule in rules()
+        .unwrap_or_default()
+        .iter()
+        .filter(|rule| rule.contains(mark))
+    {
+        add("rctl rule", rule);
+    }
+    for (pid, words) in processes_of(mark) {
+        add("process", &format!("{pid} {words}"));
+    }
+    for entry in fs::read_dir(state_root).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // A runtime may keep a cache of its own beside the containers.
+        if !name.starts_with('.') {
+            add("state", &name);
+        }
+    }
+    left
+}
+
+/// Ends what a case left, so that the next ones are not disturbed by it.
+pub fn sweep(mark: &str) {
+    for (pid, _) in processes_of(mark) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    for target in targets()
+        .iter()
+        .rev()
+        .filter(|target| target.contains(mark))
+    {
+        unmount(target);
+    }
+    for group in cgroups().iter().rev().filter(|path| path.contains(mark)) {
+        let _ = fs::remove_dir(group);
+    }
+}
+
+/// Whether something is mounted below a directory, which must then not be
+/// removed recursively.
+pub fn has_mounts_below(directory: &Path) -> bool {
+    let prefix = directory.display().to_string();
+    targets().iter().any(|target| target.starts_with(&prefix))
+}
+
+/// All that the suite compares as a whole.
+pub fn snapshot() -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    all.extend(mounts().into_iter().map(|m| format!("mount {m}")));
+    all.extend(cgroups().into_iter().map(|g| format!("cgroup {g}")));
+    all.extend(jails().into_iter().map(|j| format!("jail {j}")));
+    all.extend(
+        rules()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|r| format!("rctl rule {r}")),
+    );
+    let interfaces = nix::net::if_::if_nameindex();
+    let names = interfaces
+        .iter()
+        .flat_map(|all| all.iter().map(|i| i.name().to_string_lossy().into_owned()));
+    all.extend(names.map(|name| format!("interface {name}")));
+    let addresses = nix::ifaddrs::getifaddrs()
+        .into_iter()
+        .flatten()
+        .filter_map(|a| Some(format!("address {} {}", a.interface_name, a.address?)));
+    // Link-level entries carry counters on some systems; names and numbers only.
+    all.extend(addresses.filter(|a| {
+        a.split(' ')
+            .nth(2)
+            .is_some_and(|a| a.contains('.') || a.contains("::"))
+    }));
+    all
+}
+
+#[cfg(target_os = "linux")]
+fn mountinfo() -> Vec<Vec<String>> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    text.lines()
+        .map(|line| line.split(' ').map(String::from).collect())
+        .collect()
+}
+
+#[cfg(target_os = "linux")]
+fn mounts() -> Vec<String> {
+    // Numbers are left out: they change when something is mounted elsewhere.
+    let one =
+        |fields: Vec<String>| format!("{} {} {}", fields[4], fields[3], fields[5..].join(" "));
+    mountinfo()
+        .into_iter()
+        .filter(|fields| fields.len() > 6)
+        .map(one)
+        .collect()
+}
+
+#[cfg(target_os = "linux")]
+fn targets() -> Vec<String> {
+    mountinfo()
+        .into_iter()
+        .filter(|fields| fields.len() > 6)
+        .map(|mut fields| fields.swap_remove(4))
+        .collect()
+}
+
+/// Unmounts, whoever uses it.
+#[cfg(target_os = "linux")]
+pub fn unmount(target: &str) {
+    let _ = nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH);
+}
+
+/// Every directory of every cgroup hierarchy, parents first.
+#[cfg(target_os = "linux")]
+pub fn cgroups() -> Vec<String> {
+    let mut all = Vec::new();
+    for fields in mountinfo() {
+        let dash = fields.iter().position(|field| field == "-").unwrap_or(0);
+        if fields
+            .get(dash + 1)
+            .is_some_and(|kind| kind == "cgroup" || kind == "cgroup2")
+        {
+            walk(Path::new(&fields[4]), &mut all);
+        }
+    }
+    all
+}
+
+#[cfg(target_os = "linux")]
+fn walk(directory: &Path, all: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            all.push(entry.path().display().to_string());
+            walk(&entry.path(), all);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn jails() -> Vec<String> {
+    Vec::new()
+}
+
+/// There are no rctl(8) rules.
+#[cfg(target_os = "linux")]
+pub fn rules() -> Option<Vec<String>> {
+    None
+}
+
+/// The processes that bear a mark in their arguments or environment.
+#[cfg(target_os = "linux")]
+pub fn processes_of(mark: &str) -> Vec<(i32, String)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let env = fs::read(entry.path().join("environ")).unwrap_or_default();
+        if has(&words, mark) || has(&env, mark) {
+            all.push((
+                pid,
+                String::from_utf8_lossy(&words)
+                    .replace('\0', " ")
+                    .trim()
+                    .to_owned(),
+            ));
+        }
+    }
+    all
+}
+
+#[cfg(target_os = "freebsd")]
+fn mounts() -> Vec<String> {
+    let all = crate::sys::freebsd::mounts();
+    all.iter()
+        .map(|m| format!("{} {} {} {:x}", m.target, m.fstype, m.source, m.flags))
+        .collect()
+}
+
+#[cfg(target_os = "freebsd")]
+fn targets() -> Vec<String> {
+    crate::sys::freebsd::mounts()
+        .into_iter()
+        .map(|m| m.target)
+        .collect()
+}
+
+/// Unmounts, whoever uses it.
+#[cfg(target_os = "freebsd")]
+pub fn unmount(target: &str) {
+    let _ = nix::mount::unmount(target, nix::mount::MntFlags::MNT_FORCE);
+}
+
+/// There are no cgroups.
+#[cfg(target_os = "freebsd")]
+pub fn cgroups() -> Vec<String> {
+    Vec::new()
+}
+
+#[cfg(target_os = "freebsd")]
+fn jails() -> Vec<String> {
+    // A jail that is dying has no processes and no mounts; only sockets in
+    // their last state may hold it, which is the kernel's affair.
+    let all = crate::sys::freebsd::jails();
+    let alive = all.iter().filter(|(.., dying)| !dying);
+    alive
+        .map(|(_, name, path, _)| format!("{name} {path}"))
+        .collect()
+}
+
+/// The rctl(8) rules; None where the kernel keeps no accounts.
+#[cfg(target_os = "freebsd")]
+pub fn rules() -> Option<Vec<String>> {
+    let text = crate::sys::freebsd::rctl_rules()?;
+    Some(
+        text.split(',')
+            .filter(|rule| !rule.is_empty())
+            .map(String::from)
+            .collect(),
+    )
+}
+
+/// The processes that bear a mark in their arguments or environment.
+#[cfg(target_os = "freebsd")]
+pub fn processes_of(mark: &str) -> Vec<(i32, String)> {
+    let me = std::process::id() as i32;
+    let mut all = Vec::new();
+    for (pid, ..) in crate::sys::freebsd::processes() {
+        let words = crate::sys::freebsd::words(pid);
+        if pid != me && has(&words, mark) {
+            all.push((
+                pid,
+                String::from_utf8_lossy(&words)
+                    .replace('\0', " ")
+                    .trim()
+                    .to_owned(),
+            ));
+        }
+    }
+    all
+}
+
+fn has(raw: &[u8], mark: &str) -> bool {
+    raw.windows(mark.len())
+        .any(|window| window == mark.as_bytes())
+}
