@@ -1,0 +1,50 @@
+# For GNU make and BSD make alike; the work is in tools/*.sh.
+
+PREFIX = /usr/local
+MANDIR = $(PREFIX)/share/man
+BIN = target/release/brig
+
+build:
+	tools/build.sh
+
+deps:
+	tools/deps.sh
+
+demo:
+	tools/demo.sh
+
+test:
+	tools/test.sh
+
+check: fmt lint test
+
+fmt:
+	cargo fmt --all --check
+
+lint:
+	tools/lint.sh
+
+cross:
+	tools/cross.sh
+
+cross-lint:
+	tools/cross.sh lint
+
+# IMAGE=disk.qcow2 (or .raw, .xz), or KERNEL=file with ROOT=file.raw
+vm-test:
+	IMAGE="$(IMAGE)" KERNEL="$(KERNEL)" ROOT="$(ROOT)" tools/vm-test.sh
+
+# The program is built as a user may; installing it builds nothing.
+install:
+	test -x $(BIN) || { echo "build it first: make" >&2; exit 1; }
+	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(MANDIR)/man8
+	mkdir -p $(DESTDIR)$(PREFIX)/share/brig/examples
+	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/brig
+	install -m 644 man/brig.8 $(DESTDIR)$(MANDIR)/man8/brig.8
+	install -m 755 tools/make-rootfs $(DESTDIR)$(PREFIX)/share/brig/make-rootfs
+	tar -C bundles --exclude rootfs --exclude linux-rootfs --exclude hooks.log -cf - . | tar -C $(DESTDIR)$(PREFIX)/share/brig/examples -xof -
+
+clean:
+	cargo clean
+
+.PHONY: build deps demo test check fmt lint cross cross-lint vm-test install clean

@@ -1,0 +1,11 @@
+#!/bin/sh
+# What vm-test.sh runs in the guest, by root, in the job's directory.
+PATH=/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin
+export PATH
+result=0
+uname -a
+echo "== sample bundles"
+tools/test-bundles.sh ./brig || result=1
+echo "== runtime-tests"
+./runtime-tests --runtime ./brig || result=1
+exit $result

@@ -1,0 +1,19 @@
+#!/bin/sh
+# vm-test.sh: cross-builds brig and runtime-tests, and runs the tests of a
+# FreeBSD host in a guest. The variables are those of vm-test.
+set -eu
+cd "$(dirname "$0")/.."
+. tools/lib.sh
+
+[ -n "${IMAGE:-}${KERNEL:-}" ] || die "name IMAGE=disk.qcow2, or KERNEL=file and ROOT=file.raw"
+tools/deps.sh vm
+built=$(tools/cross.sh)
+job=$(mktemp -d "${TMPDIR:-/tmp}/vm-job.XXXXXX")
+trap 'rm -rf "$job"' EXIT
+mkdir "$job/tools"
+# shellcheck disable=SC2086 # one path a line
+cp $built "$job/"
+cp tools/lib.sh tools/make-rootfs tools/test-bundles.sh "$job/tools/"
+tar -cf - --exclude rootfs --exclude linux-rootfs --exclude hooks.log bundles | tar -C "$job" -xf -
+cp tools/vm-run.sh "$job/run"
+tools/vm-test "$job"
