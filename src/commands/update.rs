@@ -94,10 +94,7 @@ fn flags(args: &Update, resources: &mut LinuxResources) -> Result<()> {
                 format_args!("{weight} is not from 10 to 1000"),
             ));
         }
-        let mut io = resources
-            .block_io()
-            .clone()
-            .unwrap_or_default();
+        let mut io = resources.block_io().clone().unwrap_or_default();
         io.set_weight(Some(weight));
         resources.set_block_io(Some(io));
     }

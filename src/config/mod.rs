@@ -278,7 +278,9 @@ mod tests {
     #[test]
     fn what_is_absent_grants_nothing() {
         let sets: oci_spec::runtime::LinuxCapabilities = absent().unwrap();
-        assert!(sets.bounding().is_none() && sets.effective().is_none() && sets.ambient().is_none());
+        assert!(
+            sets.bounding().is_none() && sets.effective().is_none() && sets.ambient().is_none()
+        );
         let linux: oci_spec::runtime::Linux = absent().unwrap();
         assert!(linux.namespaces().is_none() && linux.masked_paths().is_none());
         let process: Process = absent().unwrap();

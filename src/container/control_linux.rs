@@ -34,7 +34,11 @@ pub fn record(step: &Step, outcome: &Outcome, state: &mut State) {
             _ => true,
         };
         let shared = !systemd && !made;
-        state.cgroup = Some(state::Cgroup { path: path.clone(), systemd: *systemd, shared });
+        state.cgroup = Some(state::Cgroup {
+            path: path.clone(),
+            systemd: *systemd,
+            shared,
+        });
     }
 }
 
@@ -50,7 +54,11 @@ fn path(state: &State) -> Option<PathBuf> {
 
 /// The same, when no other container can be in it.
 fn own_path(state: &State) -> Option<PathBuf> {
-    if state.cgroup.as_ref()?.shared { None } else { path(state) }
+    if state.cgroup.as_ref()?.shared {
+        None
+    } else {
+        path(state)
+    }
 }
 
 fn no_cgroup(state: &State) -> Error {

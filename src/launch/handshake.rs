@@ -2,6 +2,7 @@
 //! time-out and no polling: the death of either side is an end of file for the
 //! other.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
@@ -13,8 +14,6 @@ use crate::sys::unix::socket;
 
 /// The socket in a container's directory that start connects to.
 const START: &str = "start";
-/// The longest message: an error with long paths in it.
-const LONGEST: usize = 65_536;
 
 /// One message of the handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,19 +32,27 @@ pub enum Message {
     Failed(Error),
 }
 
-/// One end of the handshake.
+/// One end of the handshake: a line of JSON for each message. Sockets that
+/// keep message boundaries differ between systems; a line is a line.
 #[derive(Debug)]
-pub struct Channel(OwnedFd);
+pub struct Channel {
+    socket: OwnedFd,
+    /// What arrived and was not yet taken.
+    pending: RefCell<Vec<u8>>,
+}
 
 impl Channel {
-    /// Speaks over a connected socket that keeps message boundaries.
+    /// Speaks over a connected stream socket.
     pub fn new(socket: OwnedFd) -> Channel {
-        Channel(socket)
+        Channel {
+            socket,
+            pending: RefCell::default(),
+        }
     }
 
     /// The socket's number.
     pub fn raw(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.socket.as_raw_fd()
     }
 
     /// Sends a message.
@@ -53,8 +60,10 @@ impl Channel {
     /// # Errors
     /// The other side is gone.
     pub fn send(&self, message: &Message) -> Result<()> {
-        let raw = serde_json::to_vec(message).map_err(|e| Error::new("send", "a message", e))?;
-        socket::send(self.0.as_fd(), &raw).doing("reach", "the other side of the handshake")
+        let mut line =
+            serde_json::to_vec(message).map_err(|e| Error::new("send", "a message", e))?;
+        line.push(b'\n');
+        socket::send(self.socket.as_fd(), &line).doing("reach", "the other side of the handshake")
     }
 
     /// Receives a message; None when the other side is gone.
@@ -62,20 +71,25 @@ impl Channel {
     /// # Errors
     /// What arrived is not a message.
     pub fn receive(&self) -> Result<Option<Message>> {
-        let mut buffer = vec![0; LONGEST];
-        let length = match socket::receive(self.0.as_fd(), &mut buffer) {
-            Ok(length) => length,
-            // A peer that died with a message of ours unread resets.
-            Err(e) if e.raw_os_error() == Some(libc::ECONNRESET) => 0,
-            Err(e) => return Err(e).doing("receive", "from the container's process"),
-        };
-        if length == 0 {
-            return Ok(None);
+        let mut pending = self.pending.borrow_mut();
+        loop {
+            if let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                let message = serde_json::from_slice(&line);
+                return message
+                    .map(Some)
+                    .map_err(|e| Error::new("understand", "the container's process", e));
+            }
+            let mut buffer = [0; 4096];
+            match socket::receive(self.socket.as_fd(), &mut buffer) {
+                // A part of a line is the word of one that died over it.
+                Ok(0) => return Ok(None),
+                Ok(length) => pending.extend_from_slice(&buffer[..length]),
+                // A peer that died with a message of ours unread resets.
+                Err(e) if e.raw_os_error() == Some(libc::ECONNRESET) => return Ok(None),
+                Err(e) => return Err(e).doing("receive", "from the container's process"),
+            }
         }
-        let message = serde_json::from_slice(&buffer[..length]);
-        message
-            .map(Some)
-            .map_err(|e| Error::new("understand", "the container's process", e))
     }
 }
 

@@ -111,7 +111,9 @@ pub fn plan(input: &Input) -> Result<Plan> {
 }
 
 fn hooks(config: &Config) -> Vec<Hook> {
-    let Some(all) = config.spec.hooks() else { return Vec::new() };
+    let Some(all) = config.spec.hooks() else {
+        return Vec::new();
+    };
     #[allow(deprecated)]
     let kinds = [
         ("prestart", all.prestart()),
@@ -123,7 +125,11 @@ fn hooks(config: &Config) -> Vec<Hook> {
     ];
     let of_kind = |(kind, hooks): (&'static str, &Option<Vec<oci_spec::runtime::Hook>>)| {
         let hooks = hooks.clone().unwrap_or_default().into_iter();
-        hooks.map(move |hook| Hook { kind, path: hook.path().clone(), timeout: hook.timeout() })
+        hooks.map(move |hook| Hook {
+            kind,
+            path: hook.path().clone(),
+            timeout: hook.timeout(),
+        })
     };
     kinds.into_iter().flat_map(of_kind).collect()
 }

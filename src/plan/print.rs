@@ -8,7 +8,10 @@ use super::{Plan, Step};
 
 /// The plan as JSON.
 pub fn json(plan: &Plan) -> String {
-    format!("{:#}\n", sorted(serde_json::to_value(plan).unwrap_or_default()))
+    format!(
+        "{:#}\n",
+        sorted(serde_json::to_value(plan).unwrap_or_default())
+    )
 }
 
 /// Objects that were maps come in any order; sorted, one plan is always

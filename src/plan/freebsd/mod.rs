@@ -26,7 +26,10 @@ pub use jail::META_ID;
 pub use jail::{Parameter, Value};
 pub use limits::Limit;
 #[cfg(target_os = "freebsd")]
-#[cfg_attr(not(target_os = "freebsd"), allow(unused_imports, reason = "for the FreeBSD backend"))]
+#[cfg_attr(
+    not(target_os = "freebsd"),
+    allow(unused_imports, reason = "for the FreeBSD backend")
+)]
 pub use process::{check_process, resource_number};
 
 /// One act of the FreeBSD backend, done on the host and taken back at delete.

@@ -237,7 +237,11 @@ fn uts(property: &str, own: bool) -> Result<()> {
 fn default_cgroup(id: &str) -> PathBuf {
     let name = format!("brig-{id}");
     // A file name has 255 bytes; one that long is nobody else's as it is.
-    if name.len() > 255 { id.into() } else { name.into() }
+    if name.len() > 255 {
+        id.into()
+    } else {
+        name.into()
+    }
 }
 
 fn cgroup(input: &Input, linux: &oci_spec::runtime::Linux, userns: bool) -> Result<Step> {

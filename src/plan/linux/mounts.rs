@@ -307,7 +307,10 @@ pub(super) fn plan(
     let fstype = given.typ().clone().unwrap_or_default();
     // A relative destination is deprecated and counts from the root
     // (config.md, Mounts).
-    let target = Path::new("/").join(given.destination()).components().collect();
+    let target = Path::new("/")
+        .join(given.destination())
+        .components()
+        .collect();
     let mut mount = Mount {
         index,
         fstype,

@@ -16,7 +16,9 @@ impl fmt::Display for Step {
             } => {
                 let how = if *systemd { " by systemd" } else { "" };
                 write!(f, "cgroup {}{how}", path.display())?;
-                let limits = resources.as_ref().and_then(|r| serde_json::to_value(r).ok());
+                let limits = resources
+                    .as_ref()
+                    .and_then(|r| serde_json::to_value(r).ok());
                 match limits.map(|limits| crate::plan::print::sorted(limits).to_string()) {
                     Some(limits) if limits != "{}" => write!(f, " with {limits}"),
                     _ => Ok(()),

@@ -11,7 +11,7 @@ use nix::sys::socket::{
     UnixAddr, recvmsg, sendmsg, socket, socketpair,
 };
 
-/// A connected pair that keeps message boundaries; both close on exec.
+/// A connected pair; both close on exec.
 ///
 /// # Errors
 /// Those of socketpair(2).
@@ -19,7 +19,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC;
     Ok(socketpair(
         AddressFamily::Unix,
-        SockType::SeqPacket,
+        SockType::Stream,
         None,
         flags,
     )?)
@@ -32,7 +32,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn listen_in(directory: &Path, name: &str) -> io::Result<OwnedFd> {
     let fd = socket(
         AddressFamily::Unix,
-        SockType::SeqPacket,
+        SockType::Stream,
         SockFlag::SOCK_CLOEXEC,
         None,
     )?;
@@ -50,7 +50,7 @@ pub fn listen_in(directory: &Path, name: &str) -> io::Result<OwnedFd> {
 pub fn connect_in(directory: &Path, name: &str) -> io::Result<OwnedFd> {
     let fd = socket(
         AddressFamily::Unix,
-        SockType::SeqPacket,
+        SockType::Stream,
         SockFlag::SOCK_CLOEXEC,
         None,
     )?;
@@ -138,24 +138,25 @@ pub fn connect_stream(path: &Path) -> io::Result<OwnedFd> {
     Ok(std::os::unix::net::UnixStream::connect(path)?.into())
 }
 
-/// Sends a message.
+/// Sends all of it.
 ///
 /// write(2) and read(2) rather than the calls of sockets: what is in place of
 /// a contained process may be under a filter that allows no others.
 ///
 /// # Errors
 /// Those of write(2).
-pub fn send(socket: BorrowedFd<'_>, message: &[u8]) -> io::Result<()> {
-    loop {
-        match nix::unistd::write(socket, message) {
-            Ok(_) => return Ok(()),
-            Err(Errno::EINTR) => continue,
+pub fn send(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match nix::unistd::write(socket, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
+    Ok(())
 }
 
-/// Receives a message of at most `buffer`'s length; 0 is the peer's end.
+/// Receives what there is, at most `buffer`'s length; 0 is the peer's end.
 ///
 /// # Errors
 /// Those of read(2).
