@@ -41,6 +41,8 @@ pub enum Outcome {
         below: [i32; 2],
         created: Vec<std::path::PathBuf>,
     },
+    /// What was mounted in a root already, by the file system ids.
+    MountedBefore(Vec<[i32; 2]>),
     /// A limit that was raised by one.
     Raised { before: i32 },
     /// A jail, by its id.

@@ -102,7 +102,6 @@ fn until_exec(launch: &Launch, channel: &mut Channel) -> Result<()> {
 
 /// The hooks of create: those outside, which brig runs once it hears that the
 /// mounts are made, and then those inside.
-#[cfg(target_os = "linux")]
 pub(super) fn create_hooks(launch: &Launch, channel: &Channel) -> Result<()> {
     let Some(all) = launch.config.spec.hooks() else {
         return Ok(());
@@ -121,11 +120,12 @@ pub(super) fn create_hooks(launch: &Launch, channel: &Channel) -> Result<()> {
     }
     let pid = Some(std::process::id() as i32);
     let state = hooks::state(launch.state, Status::Creating, pid);
+    // As the peers have it: in the root file system, with the host's paths.
     hooks::run(
         "createContainer",
         all.create_container(),
         &state,
-        Some(&launch.state.bundle),
+        Some(&launch.state.rootfs),
     )
 }
 

@@ -1,18 +1,16 @@
 //! The process on FreeBSD: into the jail, and its limits and user.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::SFlag;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
-use oci_spec::runtime::{Hook, Process};
+use oci_spec::runtime::Process;
 
-use super::handshake::{Channel, Message};
-use super::{Launch, hooks};
+use super::Launch;
+use super::handshake::Channel;
 use crate::apply::journal::Journal;
 use crate::config::annotations;
-use crate::container::{Status, user};
+use crate::container::user;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::freebsd::{check_process, resource_number};
 use crate::sys::freebsd::{jail, process as sys_process};
@@ -47,69 +45,16 @@ pub(super) fn seal() -> Result<()> {
     sys_process::forbid_tracing().doing("forbid tracing of", "the container's process")
 }
 
-/// Runs the hooks that are due and enters the jail.
+/// Runs the hooks that are due and enters the jail. The createContainer hooks
+/// come before jail_attach(2), which is what pivot_root(2) is on Linux
+/// (config.md: they "MUST be called … before the pivot_root or any equivalent
+/// operation"): afterwards their paths, which are the host's, would mean
+/// something else.
 pub(super) fn enter(launch: &Launch, channel: &mut Channel) -> Result<()> {
-    let inside = if launch.init.is_some() {
-        outside_hooks(launch, channel)?
-    } else {
-        Vec::new()
-    };
-    attach(launch)?;
-    if inside.is_empty() {
-        return Ok(());
+    if launch.init.is_some() {
+        super::child::create_hooks(launch, channel)?;
     }
-    let state = hooks::state(
-        launch.state,
-        Status::Creating,
-        Some(std::process::id() as i32),
-    );
-    for (i, (hook, program)) in inside.into_iter().enumerate() {
-        hooks::one_opened(
-            &format!("hooks.createContainer[{i}]"),
-            hook,
-            program,
-            &state,
-        )?;
-    }
-    Ok(())
-}
-
-/// Has the host's hooks run, and opens the programs of those that run inside:
-/// their paths are the host's (config.md, createContainer).
-fn outside_hooks<'a>(
-    launch: &Launch<'a>,
-    channel: &mut Channel,
-) -> Result<Vec<(&'a Hook, OwnedFd)>> {
-    let Some(all) = launch.config.spec.hooks() else {
-        return Ok(Vec::new());
-    };
-    #[allow(deprecated)]
-    let outside = all
-        .prestart()
-        .iter()
-        .flatten()
-        .chain(all.create_runtime().iter().flatten());
-    if outside.count() > 0 {
-        channel.send(&Message::Mounted)?;
-        match channel.receive()? {
-            Some(Message::Go) => {}
-            // brig is gone, or a hook failed and it has said so.
-            _ => process::exit_now(1),
-        }
-    }
-    let mut opened = Vec::new();
-    for (i, hook) in all.create_container().iter().flatten().enumerate() {
-        let object = format!("hooks.createContainer[{i}] {}", hook.path().display());
-        // The program may be a script, whose interpreter reads it by this
-        // descriptor after the exec.
-        let program = open(hook.path(), OFlag::O_RDONLY, Mode::empty()).doing("run", &object)?;
-        let kind = fstat(&program).doing("run", &object)?.st_mode & SFlag::S_IFMT.bits();
-        if SFlag::from_bits_truncate(kind) != SFlag::S_IFREG {
-            return Err(Error::new("run", object, "it is not a regular file"));
-        }
-        opened.push((hook, program));
-    }
-    Ok(opened)
+    attach(launch)
 }
 
 fn attach(launch: &Launch) -> Result<()> {

@@ -170,7 +170,7 @@ pub fn jail_conf(plan: &Plan) -> String {
                     format_args!("    exec.prepare += \"kldload -n {name}\";"),
                 );
             }
-            S::MountPoint { .. } => {}
+            S::MountPoint { .. } | S::OwnMounts { .. } => {}
             S::FileSystem {
                 root,
                 destination,

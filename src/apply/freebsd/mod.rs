@@ -46,6 +46,7 @@ pub fn foresee(step: &AnyStep) -> Result<Option<Outcome>> {
         }
         Step::Jail { name, .. } => jail::foresee(name).map(|()| None),
         Step::Module { .. }
+        | Step::OwnMounts { .. }
         | Step::DeviceRules { .. }
         | Step::Rctl(_)
         | Step::Cpuset { .. }
@@ -87,6 +88,7 @@ pub fn perform(step: &AnyStep) -> Result<Outcome> {
             destination,
             rules,
         } => mounts::apply_rules(root, destination, rules),
+        Step::OwnMounts { root } => mounts::remember(root),
         Step::ChildrenMax { jail } => jail::raise_children(jail),
         Step::Alias { interface, address } => network::add_alias(interface, *address),
         Step::Jail {
@@ -121,6 +123,7 @@ pub fn revert(step: &AnyStep, outcome: Option<&Outcome>) -> Result<()> {
         } => mounts::unmount(root, destination, fstype, outcome),
         // They belong to the mount and end with it.
         Step::DeviceRules { .. } => Ok(()),
+        Step::OwnMounts { root } => mounts::unmount_others(root, outcome),
         Step::ChildrenMax { jail } => jail::lower_children(jail, outcome),
         Step::Alias { interface, address } => network::remove_alias(interface, *address),
         Step::Jail { name, path, .. } => jail::remove(name, path, outcome),

@@ -464,6 +464,37 @@ fn detach(mounted: &sys::Mount, all: &[sys::Mount]) -> Result<()> {
     }
 }
 
+/// What is mounted in the root before there is a jail.
+pub(super) fn remember(root: &Path) -> Result<Outcome> {
+    let below = mounted_below(root)?;
+    Ok(Outcome::MountedBefore(
+        below.iter().map(|m| m.fsid).collect(),
+    ))
+}
+
+/// Unmounts what was mounted while the jail was there, last first. Left alone
+/// it would be the host's for ever.
+pub(super) fn unmount_others(root: &Path, outcome: Option<&Outcome>) -> Result<()> {
+    let Some(Outcome::MountedBefore(before)) = outcome else {
+        return Ok(());
+    };
+    for mounted in mounted_below(root)?.iter().rev() {
+        if !before.contains(&mounted.fsid) {
+            let all = sys::all().doing("list", "the mounted file systems")?;
+            detach(mounted, &all)?;
+        }
+    }
+    Ok(())
+}
+
+/// The mounts on and below a directory, oldest first.
+fn mounted_below(root: &Path) -> Result<Vec<sys::Mount>> {
+    let top = std::fs::canonicalize(root).unwrap_or_else(|_| root.into());
+    let mut all = sys::all().doing("list", "the mounted file systems")?;
+    all.retain(|m| m.on.starts_with(&top));
+    Ok(all)
+}
+
 fn is_gone(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL))
 }

@@ -81,6 +81,12 @@ pub enum Step {
         /// What to change.
         rules: Vec<Rule>,
     },
+    /// Remembers what is mounted in the root, so that what a jail that may
+    /// mount has mounted is told apart and taken away when it is gone.
+    OwnMounts {
+        /// The jail's root directory.
+        root: PathBuf,
+    },
     /// Lets a jail have one more child.
     ChildrenMax {
         /// The jail's full name.
@@ -143,6 +149,15 @@ pub fn plan(input: &Input) -> Result<Plan> {
     }
     steps.extend(mounts.steps);
     steps.extend(network.before);
+    let may_mount = |parameter: &Parameter| {
+        let is_on = !matches!(parameter.value, Value::Switch(false));
+        parameter.name.starts_with("allow.mount") && is_on
+    };
+    if jail.parameters.iter().any(may_mount) {
+        steps.push(Step::OwnMounts {
+            root: mounts.root.clone(),
+        });
+    }
     steps.push(Step::Jail {
         name: jail.name,
         path: mounts.root,

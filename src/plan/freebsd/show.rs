@@ -49,6 +49,13 @@ impl fmt::Display for Step {
                 }
                 Ok(())
             }
+            Step::OwnMounts { root } => {
+                write!(
+                    f,
+                    "unmount at the end what is mounted from inside {}",
+                    root.display()
+                )
+            }
             Step::ChildrenMax { jail } => write!(f, "one more child for jail {jail}"),
             Step::Alias { interface, address } => write!(f, "address {address} on {interface}"),
             Step::Jail {

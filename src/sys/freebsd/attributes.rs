@@ -11,8 +11,10 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 /// The namespaces (sys/extattr.h) and what tar calls them.
-const NAMESPACES: [(&str, libc::c_int); 2] =
-    [("user", libc::EXTATTR_NAMESPACE_USER), ("system", libc::EXTATTR_NAMESPACE_SYSTEM)];
+const NAMESPACES: [(&str, libc::c_int); 2] = [
+    ("user", libc::EXTATTR_NAMESPACE_USER),
+    ("system", libc::EXTATTR_NAMESPACE_SYSTEM),
+];
 
 /// Namespace and name of a tar archive's name.
 fn split(name: &OsStr) -> io::Result<(libc::c_int, CString)> {
@@ -42,9 +44,8 @@ pub fn set(file: BorrowedFd<'_>, name: &OsStr, value: &[u8]) -> io::Result<()> {
     let (data, length) = (value.as_ptr().cast(), value.len());
     // SAFETY: the name is NUL-terminated, the value is `length` bytes, and both
     // live for the length of the call.
-    let result = unsafe {
-        libc::extattr_set_fd(file.as_raw_fd(), namespace, name.as_ptr(), data, length)
-    };
+    let result =
+        unsafe { libc::extattr_set_fd(file.as_raw_fd(), namespace, name.as_ptr(), data, length) };
     Errno::result(result).map(drop).map_err(io::Error::from)
 }
 
@@ -83,12 +84,16 @@ pub fn all_at(directory: BorrowedFd<'_>, file: &OsStr) -> io::Result<Vec<(OsStri
         // Each name follows a byte with its length.
         let mut rest = names.as_slice();
         while let Some((length, after)) = rest.split_first() {
-            let Some((name, after)) = after.split_at_checked(usize::from(*length)) else { break };
+            let Some((name, after)) = after.split_at_checked(usize::from(*length)) else {
+                break;
+            };
             rest = after;
             let c_name = CString::new(name)?;
             let value = sized(|buffer, length| {
                 // SAFETY: the name is NUL-terminated; the buffer is as above.
-                unsafe { libc::extattr_get_fd(fd, namespace, c_name.as_ptr(), buffer.cast(), length) }
+                unsafe {
+                    libc::extattr_get_fd(fd, namespace, c_name.as_ptr(), buffer.cast(), length)
+                }
             });
             let mut full = format!("{prefix}.").into_bytes();
             full.extend_from_slice(name);

@@ -1,6 +1,7 @@
 //! FreeBSD's calls. Layouts and numbers that the libc crate lacks are from the
 //! headers named beside them (FreeBSD 14 and 15, 64-bit).
 
+pub mod attributes;
 pub mod devfs;
 pub mod jail;
 pub mod mount;

@@ -333,7 +333,11 @@ mod tests {
         let code = program(&[no_write], true);
         assert!(run(&code, true, ACCESS_READ, 8, 0));
         assert!(!run(&code, true, ACCESS_READ | ACCESS_WRITE, 8, 0));
-        assert_eq!(program(&[null, deny], true).len(), 8, "nothing behind an unconditional rule");
+        assert_eq!(
+            program(&[null, deny], true).len(),
+            8,
+            "nothing behind an unconditional rule"
+        );
         assert!(run(&program(&[], true), true, all, 8, 0));
         assert!(!run(&program(&[], false), true, all, 8, 0));
     }

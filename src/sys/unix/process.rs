@@ -14,13 +14,15 @@ pub enum Forked {
     Parent(i32),
 }
 
-/// fork(2). brig has one thread, so the child may do whatever the parent may.
+/// fork(2). brig has one thread here, so the child may do whatever the parent
+/// may.
 ///
 /// # Errors
 /// Those of fork(2).
 pub fn fork() -> io::Result<Forked> {
-    // SAFETY: brig is single-threaded wherever it forks (no thread is ever
-    // started), so no lock can be held by a thread that the child lacks.
+    // SAFETY: brig is single-threaded wherever it forks (threads are started by
+    // the image code only, and have all ended before a container is created), so
+    // no lock can be held by a thread that the child lacks.
     match Errno::result(unsafe { libc::fork() })? {
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent(pid)),
