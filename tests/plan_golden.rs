@@ -25,7 +25,8 @@ fn tree(below: &str) -> PathBuf {
 fn plan(bundle: &Path, arguments: &[&str]) -> Result<String, String> {
     let ids = fs::read_to_string(bundle.join("args")).unwrap_or_default();
     let output = Command::new(env!("CARGO_BIN_EXE_brig"))
-        .arg("--policy")
+        // What would differ between hosts and users.
+        .args(["--root", "/var/run/brig", "--policy"])
         .arg(tree("tests/golden/policy.json"))
         .args(["plan", "--bundle"])
         .arg(bundle)

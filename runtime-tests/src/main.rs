@@ -18,8 +18,9 @@ use harness::test::Suite;
 use harness::{Case, reaper, runner};
 
 const USAGE: &str = "\
-usage: runtime-tests --runtime PATH [--runtime-arg ARG]... [--filter PATTERN]...
-                     [--format human|tap|json] [--jobs N] [--keep] [--busy-host]
+usage: runtime-tests --runtime PATH [--runtime-arg ARG]... [--filter PATTERN]... [--skip PATTERN]...
+                     [--format human|tap|json] [--jobs N]
+                     [--patience SECONDS] [--keep] [--busy-host]
        runtime-tests --list
 
 Runs every case that applies to this system against the runtime at PATH and
@@ -33,6 +34,7 @@ case failed. Must be run as root.
   --skip PATTERN      leave these out (repeatable)
   --format FORMAT     form of the result
   --jobs N            how many cases run at once
+  --patience SECONDS  how long a case waits for what should happen (30)
   --keep              leave bundles and outputs behind, below $TMPDIR or /tmp
   --busy-host         do not compare the host as a whole before and after,
                       because others change it meanwhile
@@ -87,6 +89,10 @@ fn run() -> Result<bool, String> {
         }
         return Ok(true);
     }
+    let chosen: Vec<_> = chosen
+        .into_iter()
+        .filter(|case| case.platforms.here())
+        .collect();
     let runtime = arguments
         .runtime
         .ok_or("--runtime is missing; see --help")?;
@@ -214,6 +220,14 @@ fn parse() -> Result<Option<Arguments>, String> {
                 let jobs = text.parse().ok().filter(|jobs| *jobs > 0);
                 all.jobs =
                     jobs.ok_or_else(|| format!("--jobs: {text:?} is not a number above 0"))?;
+            }
+            "--patience" => {
+                let text = value()?.to_string_lossy().into_owned();
+                let seconds = text.parse().ok().filter(|seconds| *seconds > 0);
+                harness::test::set_patience(
+                    seconds
+                        .ok_or_else(|| format!("--patience: {text:?} is not a number above 0"))?,
+                );
             }
             "--keep" => all.keep = true,
             "--busy-host" => all.busy_host = true,

@@ -264,15 +264,15 @@ fn resize_watch(until: u16) {
     let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None);
     let stdin = std::io::stdin();
     let size = || sys::window_size(stdin.as_fd()).unwrap_or((0, 0));
-    let (rows, columns) = size();
-    say(format_args!("size {rows} {columns}"));
-    loop {
-        if size().0 == until {
-            break;
+    let mut last = size();
+    say(format_args!("size {} {}", last.0, last.1));
+    while last.0 != until {
+        // It may have changed while the first one was said.
+        if size() == last {
+            let _ = set.wait();
         }
-        let _ = set.wait();
-        let (rows, columns) = size();
-        say(format_args!("resized {rows} {columns}"));
+        last = size();
+        say(format_args!("resized {} {}", last.0, last.1));
     }
 }
 

@@ -276,16 +276,17 @@ pub mod freebsd {
         })
     }
 
-    fn sysctl_mib(mib: &[i32]) -> Option<Vec<u8>> {
-        let mut raw = vec![0_u8; 1 << 20];
+    fn sysctl_mib(mib: &[i32], room: usize) -> Option<Vec<u8>> {
+        let mut raw = vec![0_u8; room];
         let mut length = raw.len();
         // SAFETY: the name has that many numbers; the buffer is live with that
         // length; nothing is set.
         let result = unsafe {
+            let (name, old) = (mib.as_ptr(), raw.as_mut_ptr().cast());
             libc::sysctl(
-                mib.as_ptr(),
+                name,
                 mib.len() as u32,
-                raw.as_mut_ptr().cast(),
+                old,
                 &mut length,
                 std::ptr::null(),
                 0,
@@ -299,10 +300,23 @@ pub mod freebsd {
 
     /// Id, parent, jail id of every process.
     pub fn processes() -> Vec<(i32, i32, i32)> {
-        let Some(raw) = sysctl_mib(&[libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PROC, 0])
-        else {
-            return Vec::new();
-        };
+        let mib = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PROC, 0];
+        let me = std::process::id() as i32;
+        // The kernel wires the whole buffer, which may fail for a moment when
+        // others do the same. A list without this process is none.
+        for attempt in 0..200_usize {
+            let raw = sysctl_mib(&mib, (256 + attempt * 16) << 10).unwrap_or_default();
+            let all = parse_processes(&raw);
+            if all.iter().any(|(pid, ..)| *pid == me) {
+                return all;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        panic!("the kernel does not list the processes");
+    }
+
+    fn parse_processes(raw: &[u8]) -> Vec<(i32, i32, i32)> {
+        const SZOMB: libc::c_char = 5;
         let mut all = Vec::new();
         let mut at = 0;
         while at + size_of::<libc::kinfo_proc>() <= raw.len() {
@@ -313,8 +327,7 @@ pub mod freebsd {
             if info.ki_structsize <= 0 {
                 break;
             }
-            // 'Z' of ps(1), SZOMB.
-            if info.ki_stat != 5 {
+            if info.ki_stat != SZOMB {
                 all.push((info.ki_pid, info.ki_ppid, info.ki_jid));
             }
             at += info.ki_structsize as usize;
@@ -327,7 +340,7 @@ pub mod freebsd {
         let mut all = Vec::new();
         for what in [libc::KERN_PROC_ARGS, libc::KERN_PROC_ENV] {
             let mib = [libc::CTL_KERN, libc::KERN_PROC, what, pid];
-            all.extend(sysctl_mib(&mib).unwrap_or_default());
+            all.extend(sysctl_mib(&mib, 512 << 10).unwrap_or_default());
             all.push(0);
         }
         all

@@ -40,6 +40,17 @@ pub fn text(plan: &Plan) -> String {
     let mut text = String::new();
     for (i, step) in plan.steps.iter().enumerate() {
         match step {
+            // A read-only view of the root is no place inside it.
+            Step::Freebsd(freebsd::Step::FileSystem {
+                root,
+                destination,
+                source: Some(source),
+                ..
+            }) if *source == plan.rootfs => {
+                let (at, from) = (below(root, destination), source.display());
+                let words = format!("mount nullfs {from} on {} (ro)", at.display());
+                line(&mut text, format_args!("{:3}  {words}", i + 1));
+            }
             Step::Freebsd(step) => line(&mut text, format_args!("{:3}  {step}", i + 1)),
             Step::Linux(step) => line(&mut text, format_args!("{:3}  {step}", i + 1)),
         }

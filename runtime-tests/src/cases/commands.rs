@@ -1,12 +1,10 @@
 //! run, list, ps, update, events, features, spec, version.
 
-use std::time::Duration;
-
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::Platforms::{Any, Linux};
-use crate::harness::call::LIMIT;
+use crate::harness::test::patience;
 use crate::harness::{Bundle, Call, Case, Outcome, Test, host};
 use crate::{check, same};
 
@@ -36,7 +34,7 @@ pub const CASES: &[Case] = &[
             let process = t.call(&["run", "--bundle", &dir, &id]).spawn()?;
             process.await_out("ready")?;
             t.call(&["kill", &id, "KILL"]).run()?.ok()?;
-            process.wait(LIMIT)?.status(137)?;
+            process.wait(patience())?.status(137)?;
             t.nothing_left()
         },
     },
@@ -67,7 +65,7 @@ pub const CASES: &[Case] = &[
             process.await_out("got SIGUSR1")?;
             process.signal(Signal::SIGTERM)?;
             process.await_out("got SIGTERM")?;
-            process.wait(LIMIT)?.ok()?;
+            process.wait(patience())?.ok()?;
             Ok(())
         },
     },
@@ -436,7 +434,7 @@ pub const CASES: &[Case] = &[
             let process = t.call(&["events", "--interval", "1s", &c.id]).spawn()?;
             process.await_out("\"stats\"")?;
             c.stop()?;
-            process.wait(Duration::from_secs(10))?;
+            process.wait(patience())?;
             Ok(())
         },
     },

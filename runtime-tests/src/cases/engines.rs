@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::Platforms::Any;
-use crate::harness::call::LIMIT;
+use crate::harness::test::patience;
 use crate::harness::{Case, Outcome, Test, host};
 use crate::{check, same, skip};
 
@@ -143,7 +143,7 @@ pub const CASES: &[Case] = &[
             for _ in 0..10 {
                 look()?;
             }
-            create.wait(LIMIT)?.ok()?;
+            create.wait(patience())?.ok()?;
             look()?;
             t.call(&["start", &id]).run()?.ok()?;
             look()?;
@@ -185,7 +185,7 @@ pub const CASES: &[Case] = &[
                     .collect::<Result<_, _>>()?;
                 let mut won = 0;
                 for call in calls {
-                    won += usize::from(call.wait(LIMIT)?.code == 0);
+                    won += usize::from(call.wait(patience())?.code == 0);
                 }
                 same!(won, 1, "the number of creates that succeeded");
                 t.call(&["start", &id]).run()?.ok()?;
@@ -209,7 +209,7 @@ pub const CASES: &[Case] = &[
                 lives.push((t.call(&["run", "--bundle", &dir, &id]).spawn()?, 10 + i));
             }
             for (life, status) in lives {
-                life.wait(LIMIT)?.status(status)?;
+                life.wait(patience())?.status(status)?;
             }
             t.nothing_left()
         },
@@ -225,7 +225,7 @@ pub const CASES: &[Case] = &[
                 let create = call.spawn()?;
                 std::thread::sleep(Duration::from_millis(delay));
                 t.call(&["delete", "--force", &id]).run()?;
-                create.wait(LIMIT)?;
+                create.wait(patience())?;
                 // Where the delete came first there was nothing to delete yet.
                 t.call(&["delete", "--force", &id]).run()?.ok()?;
                 t.nothing_left()
@@ -244,8 +244,8 @@ pub const CASES: &[Case] = &[
                 let c = t.running()?;
                 let first = t.call(&["delete", "--force", &c.id]).spawn()?;
                 let second = t.call(&["delete", "--force", &c.id]).spawn()?;
-                first.wait(LIMIT)?.ok()?;
-                second.wait(LIMIT)?.ok()?;
+                first.wait(patience())?.ok()?;
+                second.wait(patience())?.ok()?;
                 t.nothing_left()?;
             }
             Ok(())
@@ -265,7 +265,7 @@ pub const CASES: &[Case] = &[
             ];
             let mut won = 0;
             for call in calls {
-                won += usize::from(call.wait(LIMIT)?.code == 0);
+                won += usize::from(call.wait(patience())?.code == 0);
             }
             same!(won, 1, "the number of starts that succeeded");
             c.await_output("ready")?;
@@ -296,7 +296,7 @@ pub const CASES: &[Case] = &[
                 same!(run.err, "", "standard error");
             }
             for life in lives {
-                life.wait(LIMIT)?.ok()?;
+                life.wait(patience())?.ok()?;
             }
             Ok(())
         },
@@ -324,7 +324,7 @@ pub const CASES: &[Case] = &[
                 execs.push((t.call(&words).spawn()?, word, 20 + i));
             }
             for (exec, word, status) in execs {
-                let run = exec.wait(LIMIT)?.status(status)?;
+                let run = exec.wait(patience())?.status(status)?;
                 same!(run.out.trim(), word, "the output");
             }
             c.is("running")
@@ -345,7 +345,7 @@ pub const CASES: &[Case] = &[
                 let create = call.spawn()?;
                 std::thread::sleep(Duration::from_micros(step * 700));
                 let _ = create.signal(Signal::SIGKILL);
-                create.wait(LIMIT)?;
+                create.wait(patience())?;
                 t.call(&["delete", "--force", &id]).run()?.ok()?;
                 t.nothing_left()
                     .map_err(|stop| format!("killed after {} µs: {stop:?}", step * 700))?;
@@ -370,7 +370,7 @@ pub const CASES: &[Case] = &[
                 let create = call.spawn()?;
                 std::thread::sleep(Duration::from_micros(step * 900));
                 let _ = create.signal(Signal::SIGKILL);
-                if create.wait(LIMIT)?.code == 0 {
+                if create.wait(patience())?.code == 0 {
                     finished.push(id);
                 }
             }
@@ -411,7 +411,7 @@ pub const CASES: &[Case] = &[
                 let start = t.call(&["start", &c.id]).spawn()?;
                 std::thread::sleep(Duration::from_micros(step * 300));
                 let _ = start.signal(Signal::SIGKILL);
-                start.wait(LIMIT)?;
+                start.wait(patience())?;
                 std::thread::sleep(Duration::from_millis(30));
                 let runs = c.output().contains("ready");
                 let status = c.status()?;
@@ -438,7 +438,7 @@ pub const CASES: &[Case] = &[
                 let delete = t.call(&["delete", "--force", &c.id]).spawn()?;
                 std::thread::sleep(Duration::from_micros(step * 400));
                 let _ = delete.signal(Signal::SIGKILL);
-                delete.wait(LIMIT)?;
+                delete.wait(patience())?;
                 t.call(&["delete", "--force", &c.id]).run()?.ok()?;
                 t.nothing_left()
                     .map_err(|stop| format!("killed after {} µs: {stop:?}", step * 400))?;
@@ -458,7 +458,7 @@ pub const CASES: &[Case] = &[
             let process = t.call(&["run", "--bundle", &dir, &id]).spawn()?;
             process.await_out("ready")?;
             process.signal(Signal::SIGKILL)?;
-            process.wait(LIMIT)?;
+            process.wait(patience())?;
             t.call(&["delete", "--force", &id]).run()?.ok()?;
             t.nothing_left()
         },

@@ -332,7 +332,7 @@ pub const CASES: &[Case] = &[
                 nix::unistd::Pid::from_raw(pid),
                 nix::sys::signal::Signal::SIGTERM,
             )?;
-            let code = crate::harness::reaper::wait(pid, std::time::Duration::from_secs(10));
+            let code = crate::harness::reaper::wait(pid, crate::harness::test::patience());
             same!(
                 code,
                 Some(143),
@@ -467,7 +467,9 @@ pub const CASES: &[Case] = &[
             let process = t.call(&["exec", &c.id, "/bin/probe", "wait"]).spawn()?;
             process.await_out("ready")?;
             process.signal(nix::sys::signal::Signal::SIGTERM)?;
-            let run = process.wait(crate::harness::call::LIMIT)?.status(143)?;
+            let run = process
+                .wait(crate::harness::test::patience())?
+                .status(143)?;
             check!(run.out.contains("got SIGTERM"), "{:?}", run.out);
             Ok(())
         },

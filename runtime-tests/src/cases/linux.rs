@@ -1089,7 +1089,7 @@ pub const CASES: &[Case] = &[
                 let bundle = bundle.acts(&[
                     "try",
                     "list",
-                    "../../../../../../../../work-that-is-not-there",
+                    "../../../../../../../../nowhere",
                     ";",
                     "report",
                 ]);

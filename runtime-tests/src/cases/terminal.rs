@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::Platforms::Any;
-use crate::harness::call::LIMIT;
 use crate::harness::console::{ConsoleSocket, Terminal, socket_path};
+use crate::harness::test::patience;
 use crate::harness::{Bundle, Case, Container, Outcome, Test};
 use crate::{check, same};
 
@@ -216,7 +216,7 @@ pub const CASES: &[Case] = &[
             terminal.await_text("ready")?;
             terminal.type_in("abc\r")?;
             terminal.await_text("line abc")?;
-            process.wait(LIMIT)?.status(6)?;
+            process.wait(patience())?.status(6)?;
             Ok(())
         },
     },
@@ -231,7 +231,7 @@ pub const CASES: &[Case] = &[
             let go = t.dir.join("bundle1/rootfs/go");
             std::fs::write(go, "")?;
             terminal.await_text("size 24 77")?;
-            process.wait(LIMIT)?.ok()?;
+            process.wait(patience())?.ok()?;
             Ok(())
         },
     },
@@ -246,7 +246,7 @@ pub const CASES: &[Case] = &[
             std::thread::sleep(std::time::Duration::from_millis(200));
             terminal.resize(50, 132)?;
             terminal.await_text("resized 50 132")?;
-            process.wait(LIMIT)?.ok()?;
+            process.wait(patience())?.ok()?;
             Ok(())
         },
     },
@@ -262,7 +262,7 @@ pub const CASES: &[Case] = &[
             let count = seen.chars().filter(|c| *c == 'z').count();
             same!(count, 60_000, "the number of characters");
             check!(seen.contains("end-of-output"), "the end is missing");
-            process.wait(LIMIT)?.ok()?;
+            process.wait(patience())?.ok()?;
             Ok(())
         },
     },

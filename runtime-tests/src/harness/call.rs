@@ -11,11 +11,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
+use super::test::patience;
 use super::{Outcome, Test, reaper};
 use crate::sys;
-
-/// A command that takes longer hangs.
-pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// A call that is being put together.
 #[derive(Debug)]
@@ -184,7 +182,7 @@ impl<'t> Call<'t> {
     /// # Errors
     /// It cannot be started, or hangs.
     pub fn run(self) -> Outcome<Run> {
-        self.spawn()?.wait(LIMIT)
+        self.spawn()?.wait(patience())
     }
 }
 

@@ -13,6 +13,7 @@ use nix::pty::openpty;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 use super::Outcome;
+use super::test::patience;
 use crate::sys;
 
 /// The listening end of a console socket.
@@ -41,13 +42,12 @@ impl ConsoleSocket {
     /// Receives the terminal.
     ///
     /// # Errors
-    /// None arrives within ten seconds.
+    /// None arrives in time.
     pub fn receive(&self) -> Outcome<Terminal> {
-        ready(self.listener.as_fd(), Duration::from_secs(10))
+        ready(self.listener.as_fd(), patience())
             .ok_or("nothing connected to the console socket")?;
         let (stream, _) = self.listener.accept()?;
-        ready(stream.as_fd(), Duration::from_secs(10))
-            .ok_or("nothing came over the console socket")?;
+        ready(stream.as_fd(), patience()).ok_or("nothing came over the console socket")?;
         let mut bytes = [0; 4096];
         let mut space = nix::cmsg_space!([std::os::fd::RawFd; 4]);
         let mut iov = [IoSliceMut::new(&mut bytes)];
@@ -139,9 +139,9 @@ impl Terminal {
     /// Reads until the text was seen.
     ///
     /// # Errors
-    /// It does not come within ten seconds.
+    /// It does not come in time.
     pub fn await_text(&mut self, text: &str) -> Outcome {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + patience();
         while !self.seen.contains(text) {
             let left = end.saturating_duration_since(Instant::now());
             if ready(self.master.as_fd(), left).is_none() || !self.read_some() {
@@ -153,7 +153,7 @@ impl Terminal {
 
     /// Reads until the other end is closed.
     pub fn read_all(&mut self) -> &str {
-        while ready(self.master.as_fd(), Duration::from_secs(10)).is_some() && self.read_some() {}
+        while ready(self.master.as_fd(), patience()).is_some() && self.read_some() {}
         &self.seen
     }
 

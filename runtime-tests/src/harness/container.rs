@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::Value;
 
-use super::test::until;
+use super::test::{patience, until};
 use super::{Outcome, Run, Test, reaper};
 
 /// A container by its id.
@@ -108,7 +107,7 @@ impl<'t> Container<'t> {
     /// # Errors
     /// It does not end.
     pub fn exit_code(&self) -> Outcome<i32> {
-        reaper::wait(self.pid, Duration::from_secs(10)).ok_or_else(|| {
+        reaper::wait(self.pid, patience()).ok_or_else(|| {
             format!("process {} did not end as a child of the suite", self.pid).into()
         })
     }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -39,9 +40,22 @@ pub struct Test<'s> {
     count: Cell<u32>,
 }
 
-/// Asks over and over until it is so; None when 30 seconds have passed.
+/// Seconds after which what has not happened counts as never happening.
+static PATIENCE: AtomicU64 = AtomicU64::new(30);
+
+/// Sets how long a case waits for anything.
+pub fn set_patience(seconds: u64) {
+    PATIENCE.store(seconds, Ordering::Relaxed);
+}
+
+/// How long a case waits for anything.
+pub fn patience() -> Duration {
+    Duration::from_secs(PATIENCE.load(Ordering::Relaxed))
+}
+
+/// Asks over and over until it is so; None when the patience is over.
 pub fn until(mut condition: impl FnMut() -> bool) -> Option<()> {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + patience();
     loop {
         if condition() {
             return Some(());

@@ -4,6 +4,7 @@
 //! known, so that delete takes away that and nothing that others share, and
 //! nothing may sleep on the way.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 
 use crate::apply::Outcome;
 use crate::error::{Context, Error, Result, io_name};
+use crate::sys;
 use crate::sys::linux::bpf::{self, DeviceRule};
 
 /// Where cgroups are mounted on every distribution.
@@ -182,21 +184,53 @@ fn make_directories(layout: &Layout, path: &Path, made: &mut Vec<PathBuf>) -> Re
         let is_cpuset = layout
             .directory("cpuset", Path::new(""))
             .is_some_and(|d| d == mount);
-        let mut directory = mount.clone();
-        for name in path.components() {
-            if layout.is_v2() {
-                delegate(&directory);
+        let mut tries = 0;
+        while let Err((directory, e)) = make_below(&mount, path, layout.is_v2(), is_cpuset, made) {
+            // The last other container below a parent took it away just now.
+            tries += 1;
+            if e.kind() != ErrorKind::NotFound || tries == MOST_TRIES {
+                return Err(e).doing("create cgroup", directory.display());
             }
-            let above = directory.clone();
-            directory.push(name);
-            match fs::create_dir(&directory) {
-                Ok(()) => made.push(directory.clone()),
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e).doing("create cgroup", directory.display()),
+        }
+    }
+    Ok(())
+}
+
+/// How often a parent may vanish while a cgroup is made below it.
+const MOST_TRIES: u32 = 100;
+/// Marks the parents that brig made, so that the last container below one
+/// takes it away, whichever made it.
+const MARK: &CStr = c"trusted.brig";
+
+fn make_below(
+    mount: &Path,
+    path: &Path,
+    is_v2: bool,
+    is_cpuset: bool,
+    made: &mut Vec<PathBuf>,
+) -> std::result::Result<(), (PathBuf, std::io::Error)> {
+    let mut directory = mount.to_path_buf();
+    let mut parts = path.components().peekable();
+    while let Some(name) = parts.next() {
+        if is_v2 {
+            delegate(&directory);
+        }
+        let above = directory.clone();
+        directory.push(name);
+        match fs::create_dir(&directory) {
+            Ok(()) => {
+                made.push(directory.clone());
+                if parts.peek().is_some() {
+                    // Without privilege for it the parent stays, as it does
+                    // with the peers.
+                    let _ = sys::linux::set_mark(&directory, MARK);
+                }
             }
-            if is_cpuset && !layout.is_v2() {
-                inherit_cpuset(&above, &directory)?;
-            }
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => return Err((directory, e)),
+        }
+        if is_cpuset && !is_v2 {
+            inherit_cpuset(&above, &directory).map_err(|e| (directory.clone(), e))?;
         }
     }
     Ok(())
@@ -216,14 +250,12 @@ fn delegate(directory: &Path) {
 }
 
 /// A new cpuset of version 1 is empty, and nothing can run in it.
-fn inherit_cpuset(above: &Path, directory: &Path) -> Result<()> {
+fn inherit_cpuset(above: &Path, directory: &Path) -> std::io::Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let file_path = directory.join(file);
         let now = fs::read_to_string(&file_path).unwrap_or_default();
         if now.trim().is_empty() {
-            let value =
-                fs::read_to_string(above.join(file)).doing("read", above.join(file).display())?;
-            fs::write(&file_path, value.trim()).doing("write", file_path.display())?;
+            fs::write(&file_path, fs::read_to_string(above.join(file))?.trim())?;
         }
     }
     Ok(())
@@ -386,6 +418,15 @@ pub(super) fn remove(path: &Path, systemd: bool, outcome: Option<&Outcome>) -> R
             }
         }
         Some(_) => {}
+    }
+    for leaf in layout.directories(path) {
+        // A parent with another container below it is not empty.
+        let parents = leaf.ancestors().skip(1);
+        for parent in parents.take_while(|parent| sys::linux::has_mark(parent, MARK)) {
+            if fs::remove_dir(parent).is_err() {
+                break;
+            }
+        }
     }
     if failures.is_empty() {
         Ok(())

@@ -25,6 +25,7 @@ pub use devfs::Rule;
 pub use jail::META_ID;
 pub use jail::{Parameter, Value};
 pub use limits::Limit;
+pub use mounts::known_options;
 #[cfg(target_os = "freebsd")]
 #[cfg_attr(
     not(target_os = "freebsd"),

@@ -13,6 +13,38 @@ use super::{Input, Step};
 use crate::config::Ignored;
 use crate::error::{Error, Result};
 
+/// The options that `features` lists: those that have an effect whatever the
+/// file system is, and those of devfs and tmpfs that brig reads itself. Others
+/// are handed to nmount(2).
+pub fn known_options() -> Vec<&'static str> {
+    vec![
+        "async",
+        "atime",
+        "exec",
+        "mode",
+        "noatime",
+        "noexec",
+        "nosuid",
+        "nosymfollow",
+        "ratime",
+        "rexec",
+        "rnoatime",
+        "rnoexec",
+        "rnosuid",
+        "ro",
+        "rro",
+        "rrw",
+        "rsuid",
+        "rule",
+        "ruleset",
+        "rw",
+        "size",
+        "suid",
+        "sync",
+        "tmpcopyup",
+    ]
+}
+
 /// Options that mean nothing to FreeBSD, as engines send them.
 const LINUX_ONLY: [&str; 41] = [
     "bind",

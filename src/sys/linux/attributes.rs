@@ -69,7 +69,10 @@ pub fn all_at(directory: BorrowedFd<'_>, file: &OsStr) -> io::Result<Vec<(OsStri
         Err(errno) => return Err(errno.into()),
     };
     let mut all = Vec::new();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         let c_name = CString::new(name)?;
         let value = grown(|buffer, length| {
             // SAFETY: both strings are NUL-terminated, the buffer has `length` bytes.

@@ -1,5 +1,6 @@
 //! Calls of Linux.
 
+pub mod attributes;
 pub mod bpf;
 pub mod mount;
 pub mod namespace;
@@ -64,4 +65,27 @@ pub fn loopback_up() -> std::io::Result<()> {
         libc::ioctl(fd.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request)
     })?;
     Ok(())
+}
+
+/// Sets an extended attribute of a file to nothing, for a mark.
+///
+/// # Errors
+/// Those of setxattr(2).
+pub fn set_mark(path: &std::path::Path, name: &std::ffi::CStr) -> std::io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: path and name are NUL-terminated; a value of no bytes is not read.
+    let result = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), std::ptr::null(), 0, 0) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}
+
+/// Whether a file has an extended attribute.
+pub fn has_mark(path: &std::path::Path, name: &std::ffi::CStr) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else {
+        return false;
+    };
+    // SAFETY: path and name are NUL-terminated; with size 0 nothing is written.
+    unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) >= 0 }
 }
