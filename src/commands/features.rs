@@ -19,6 +19,8 @@ pub fn command() -> Result<()> {
     if Os::this() == Os::Linux {
         features["mountOptions"] = plan::linux::mounts::known_options().into();
         features["linux"] = linux();
+    } else {
+        features["mountOptions"] = plan::freebsd::known_options().into();
     }
     super::write(&format!("{features:#}\n"))
 }

@@ -36,6 +36,8 @@ use crate::report;
 pub struct Session {
     /// Directory of the containers' state.
     pub root: PathBuf,
+    /// Whether --root was given.
+    pub root_is_given: bool,
     /// Let systemd manage the cgroup.
     pub systemd_cgroup: bool,
     /// The policy file given, if any.
@@ -101,6 +103,7 @@ pub fn dispatch() -> ExitCode {
             )));
         }
         let session = Session {
+            root_is_given: global.root.is_some(),
             root: absolute(global.root.unwrap_or_else(default_root))?,
             systemd_cgroup: global.systemd_cgroup,
             policy: global.policy,
@@ -229,12 +232,16 @@ fn flag_value(name: &str) -> Option<String> {
     })
 }
 
+/// Where root's containers are on a system.
+pub fn system_root(os: Os) -> &'static str {
+    match os {
+        Os::Freebsd => "/var/run/brig",
+        Os::Linux => "/run/brig",
+    }
+}
+
 fn default_root() -> PathBuf {
-    let system = if cfg!(target_os = "freebsd") {
-        "/var/run/brig"
-    } else {
-        "/run/brig"
-    };
+    let system = system_root(Os::this());
     if nix::unistd::geteuid().is_root() {
         return system.into();
     }

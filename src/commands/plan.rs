@@ -20,10 +20,15 @@ pub fn command(session: &Session, args: &Plan) -> Result<()> {
     crate::container::id::check(&id)?;
     let config = Config::from_bundle(&bundle)?;
     let host = super::facts_for(args.os);
+    // A plan for another system's typical host is one for its root.
+    let root = match args.os {
+        Some(_) if !session.root_is_given => super::system_root(host.os).into(),
+        _ => session.root.clone(),
+    };
     let plan = plan::plan(&Input {
         id: &id,
         bundle: &bundle,
-        directory: &session.root.join(&id),
+        directory: &root.join(&id),
         shared_root: false,
         config: &config,
         policy: &session.policy()?,

@@ -1,6 +1,5 @@
 //! Calls of Linux.
 
-pub mod attributes;
 pub mod bpf;
 pub mod mount;
 pub mod namespace;
