@@ -3,6 +3,7 @@
 PREFIX = /usr/local
 MANDIR = $(PREFIX)/share/man
 BIN = target/release/brig
+SHIM = target/release/containerd-shim-brig-v1
 
 build:
 	tools/build.sh
@@ -15,6 +16,13 @@ demo:
 
 test:
 	tools/test.sh
+
+# podman, buildah and containerd drive brig: Linux, as root.
+test-engines:
+	tools/test-engines.sh
+
+shim:
+	tools/build-shim.sh
 
 check: fmt lint test
 
@@ -43,8 +51,16 @@ install:
 	install -m 644 man/brig.8 $(DESTDIR)$(MANDIR)/man8/brig.8
 	install -m 755 tools/make-rootfs $(DESTDIR)$(PREFIX)/share/brig/make-rootfs
 	tar -C bundles --exclude rootfs --exclude linux-rootfs --exclude hooks.log -cf - . | tar -C $(DESTDIR)$(PREFIX)/share/brig/examples -xof -
+	mkdir -p $(DESTDIR)$(PREFIX)/share/brig/examples/engines
+	tar -C examples/engines -cf - . | tar -C $(DESTDIR)$(PREFIX)/share/brig/examples/engines -xof -
+
+# containerd's shim, built by: make shim
+install-shim:
+	test -x $(SHIM) || { echo "build it first: make shim" >&2; exit 1; }
+	mkdir -p $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(SHIM) $(DESTDIR)$(PREFIX)/bin/containerd-shim-brig-v1
 
 clean:
 	cargo clean
 
-.PHONY: build deps demo test check fmt lint cross cross-lint vm-test install clean
+.PHONY: build deps demo test test-engines shim install-shim check fmt lint cross cross-lint vm-test install clean

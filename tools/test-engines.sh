@@ -1,0 +1,37 @@
+#!/bin/sh
+# test-engines.sh [podman|buildah|ctr|shim]...: installs the engines, builds
+# brig and its shim, and drives both by the engines, beside runc and crun.
+# BRIG and SHIM name programs to test in place of those of this tree, TABLE a
+# file that the results are written to as Markdown.
+set -eu
+cd "$(dirname "$0")/.."
+. tools/lib.sh
+
+[ "$system" = Linux ] || die "the engines' packages are Debian's; on FreeBSD see docs/engines.md"
+[ "$(id -u)" = 0 ] || die "containers are made by root; run it as root"
+
+missing=
+for package in podman conmon catatonit buildah containerd runc crun busybox-static bsdutils; do
+	dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+	say "test-engines: installing:$missing"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -q
+	# A service that a package starts is none of this test's: it has its own.
+	# shellcheck disable=SC2086
+	RUNLEVEL=1 apt-get install -y --no-install-recommends $missing </dev/null
+fi
+
+[ -n "${BRIG:-}" ] && [ -n "${SHIM:-}" ] || tools/deps.sh build
+if [ -z "${BRIG:-}" ]; then
+	tools/build.sh
+	BRIG=$target_dir/release/brig
+fi
+if [ -z "${SHIM:-}" ]; then
+	tools/build-shim.sh
+	SHIM=$target_dir/release/containerd-shim-brig-v1
+fi
+set -- --brig "$BRIG" --shim "$SHIM" "$@"
+[ -z "${TABLE:-}" ] || set -- --table "$TABLE" "$@"
+exec tests/engines/run "$@"
