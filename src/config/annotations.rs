@@ -13,6 +13,10 @@ pub const CPUSET: &str = "org.freebsd.cpuset";
 /// The routing table of the container's processes (setfib(2)).
 pub const EXEC_FIB: &str = "org.freebsd.jail.exec.fib";
 
+/// The system that the container's image is for, as engines copy it from the
+/// image (image-spec, conversion.md).
+pub const IMAGE_OS: &str = "org.opencontainers.image.os";
+
 /// The path of an annotation in an error.
 pub fn path(key: &str) -> String {
     format!("annotations[{key:?}]")

@@ -16,7 +16,8 @@ use crate::error::{Context, Error, Kind, Result, errno_name};
 use crate::sys;
 
 /// The search path of a program whose environment has none (execvp(3)).
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Never returns: ends in the program, or with its error sent to the other
 /// side.

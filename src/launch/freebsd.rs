@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use oci_spec::runtime::Process;
 
 use super::Launch;
 use super::handshake::Channel;
+use crate::apply::freebsd::prepare_program;
 use crate::apply::journal::Journal;
 use crate::config::annotations;
 use crate::container::user;
@@ -21,6 +23,9 @@ pub(super) fn fork(launch: &Launch) -> Result<Forked> {
     // The plan has checked the container's own; exec brings another one.
     if let (Some(process), None) = (launch.process, &launch.init) {
         check_process(process, "process")?;
+    }
+    if let (Some(process), Some(jail)) = (launch.process, &launch.state.jail) {
+        prepare_program(jail.jid, process, super::child::DEFAULT_PATH)?;
     }
     process::fork().doing("fork", "the container's process")
 }
@@ -61,6 +66,10 @@ fn attach(launch: &Launch) -> Result<()> {
     let own = launch.state.jail.as_ref();
     let own = own
         .ok_or_else(|| Error::text(format_args!("container {:?} has no jail", launch.state.id)))?;
+    // In a jail without allow.suser root has no privilege, not even that of
+    // becoming what it is already.
+    setgroups(&[Gid::from_raw(0)]).doing("set the groups of", "the container's process")?;
+    sys_process::set_login("root").doing("set the login name", "root")?;
     let error = match jail::attach(own.jid) {
         Ok(()) => return Ok(()),
         Err(error) => error,
@@ -99,6 +108,9 @@ pub(super) fn bind_console(_: &Launch, _: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Why even root may not change what it is.
+const WITHOUT_SUSER: &str = "only uid 0 and gid 0 can run in a jail without allow.suser";
+
 /// Limits and user, in this order: only root may raise a limit, and only root
 /// may set groups.
 pub(super) fn confine(launch: &Launch, process: &Process) -> Result<()> {
@@ -121,8 +133,10 @@ pub(super) fn confine(launch: &Launch, process: &Process) -> Result<()> {
     // getlogin(2) would go on to tell the name of the host's user.
     let name = user::name(own.uid());
     match sys_process::set_login(&name) {
-        Err(e) if !matches!(e.raw_os_error(), Some(libc::EINVAL)) => {
-            Err(e).doing("set the login name", name)?;
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) && own.uid() == 0 => {}
+        Err(e) if e.raw_os_error() != Some(libc::EINVAL) => {
+            let error = Err(e).doing("set the login name", name);
+            error.map_err(|e: Error| e.hint(WITHOUT_SUSER))?;
         }
         _ => {}
     }
@@ -137,7 +151,14 @@ pub(super) fn confine(launch: &Launch, process: &Process) -> Result<()> {
             .copied()
             .map(Gid::from_raw),
     );
-    setgroups(&groups).doing("set", "process.user.additionalGids")?;
+    let are_set = groups == [Gid::from_raw(0)];
+    match setgroups(&groups) {
+        Err(Errno::EPERM) if are_set => {}
+        result => {
+            let result = result.doing("set", "process.user.additionalGids");
+            result.map_err(|e| e.hint(WITHOUT_SUSER))?;
+        }
+    }
     setgid(gid).doing("set", "process.user.gid")?;
     setuid(Uid::from_raw(own.uid())).doing("set", "process.user.uid")?;
     if process.no_new_privileges() == Some(true) {

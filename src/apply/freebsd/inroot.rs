@@ -13,6 +13,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::error::{Context, Error, Result, errno_name};
+use crate::sys::freebsd::attributes;
 
 /// MAXSYMLINKS of sys/param.h.
 const MOST_LINKS: usize = 32;
@@ -180,6 +181,38 @@ fn kind(fd: BorrowedFd<'_>) -> nix::Result<SFlag> {
     ))
 }
 
+/// Marks mount points that brig made, so that the last container that uses one
+/// takes it away, whichever made it.
+const MARK: &str = "system.brig";
+
+/// The parts of a path that brig made for another container, outermost first.
+/// Those in a file system mounted inside the root are not the root's.
+pub fn made_before(root: &Path, found: &Found) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    let device = |fd: BorrowedFd<'_>| fstat(fd).map(|stat| stat.st_dev);
+    let Ok(mut here) = open_root(root) else {
+        return all;
+    };
+    let Ok(top) = device(here.as_fd()) else {
+        return all;
+    };
+    let mut path = PathBuf::new();
+    for name in &found.path {
+        let Ok(fd) = openat(here.as_fd(), name, BENEATH, Mode::empty()) else {
+            break;
+        };
+        if device(fd.as_fd()) != Ok(top) {
+            break;
+        }
+        path.push(name);
+        if attributes::has(fd.as_fd(), OsStr::new(MARK)) {
+            all.push(path.clone());
+        }
+        here = fd;
+    }
+    all
+}
+
 /// Makes what is missing, one component after the other: directories, and a
 /// file as the last one when `file` is set.
 ///
@@ -230,6 +263,9 @@ pub fn make_missing(root: &Path, lookup: Lookup, file: bool) -> Result<Found> {
         if is != wanted {
             return Err(fault(Errno::EEXIST));
         }
+        // Where the file system keeps no attributes, a mount point that
+        // containers shared stays when its maker goes first.
+        let _ = attributes::set(fd.as_fd(), OsStr::new(MARK), b"");
         found = Found { fd, is_dir, path };
     }
     Ok(found)

@@ -1,8 +1,9 @@
 //! The jail, its place below a parent, and its processors.
 
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -44,6 +45,15 @@ pub fn find(name: &str) -> Result<Option<i32>> {
         Err(fault) if fault.errno == Errno::ENOENT => Ok(None),
         Err(fault) => Err(Error::new("look for jail", name, fault)),
     }
+}
+
+/// The root directory of a jail; none when it is gone.
+pub(super) fn root(jid: i32) -> Option<PathBuf> {
+    let key = ("jid", jid.to_ne_bytes().to_vec());
+    // MAXPATHLEN of sys/param.h.
+    let (_, values) = sys::get(key, &[("path", 1024)]).ok()?;
+    let path = values.first()?.split(|byte| *byte == 0).next()?;
+    Some(OsStr::from_bytes(path).into())
 }
 
 fn terminated(text: &str) -> Vec<u8> {

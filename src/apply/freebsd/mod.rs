@@ -4,6 +4,7 @@ mod copy;
 mod inroot;
 mod jail;
 mod limits;
+mod linux;
 mod mounts;
 mod network;
 
@@ -15,6 +16,7 @@ use crate::sys::freebsd as sys;
 
 pub use jail::{descendants, find, processes_in};
 pub use limits::{denied_at, usage};
+pub use linux::prepare_program;
 pub use mounts::claim_root;
 
 fn own(step: &AnyStep) -> Result<&Step> {
@@ -60,7 +62,7 @@ pub fn foresee(step: &AnyStep) -> Result<Option<Outcome>> {
 /// What failed; what the step left by then is taken back by [`revert`].
 pub fn perform(step: &AnyStep) -> Result<Outcome> {
     match own(step)? {
-        Step::Module { name, parameter } => module(name, parameter),
+        Step::Module { name, parameter } => module(name, parameter.as_deref()),
         Step::MountPoint {
             root,
             destination,
@@ -134,22 +136,32 @@ pub fn revert(step: &AnyStep, outcome: Option<&Outcome>) -> Result<()> {
     }
 }
 
-/// Loads a kernel module unless the parameter that it brings is there.
-fn module(name: &str, parameter: &str) -> Result<Outcome> {
-    if jail::is_parameter(parameter) {
+/// Whether the kernel runs Linux programs.
+fn has_linux() -> bool {
+    sys::sysctl::number("kern.features.linux64") == Some(1)
+}
+
+/// Loads a kernel module unless the parameter that it brings is there, or for
+/// no parameter unless the kernel runs Linux programs.
+fn module(name: &str, parameter: Option<&str>) -> Result<Outcome> {
+    let is_there = || parameter.map_or_else(has_linux, jail::is_parameter);
+    if is_there() {
         return Ok(Outcome::Kept);
     }
-    let hint = format!("load it with: kldload {name}");
+    let purpose = parameter.unwrap_or("Linux programs");
     sys::load_module(name)
         .doing(
             "load the kernel module",
-            format_args!("{name} for {parameter}"),
+            format_args!("{name} for {purpose}"),
         )
-        .map_err(|e| e.hint(hint.clone()))?;
-    if jail::is_parameter(parameter) {
+        .map_err(|e| {
+            let place = if sys::in_jail() { " on the host" } else { "" };
+            e.hint(format!("load it{place} with: kldload {name}"))
+        })?;
+    if is_there() {
         return Ok(Outcome::Done);
     }
     Err(Error::text(format_args!(
-        "{parameter} is unknown to this kernel, with its module {name} too"
+        "{purpose}: unknown to this kernel, with its module {name} too"
     )))
 }

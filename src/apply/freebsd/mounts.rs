@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -12,7 +13,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::fchdir;
 
 use super::copy::copy_tree;
-use super::inroot::{Lookup, look_up, make_missing, remove_made};
+use super::inroot::{Lookup, look_up, made_before, make_missing, remove_made};
 use crate::apply::Outcome;
 use crate::error::{Context, Error, Result, io_name};
 use crate::plan::freebsd::Rule;
@@ -33,6 +34,16 @@ pub struct Claim {
     /// Whether one of the mount points has a mount on it already.
     pub shared: bool,
     _lock: Option<Flock<OwnedFd>>,
+}
+
+/// Whether this process has a claim: a create that fails takes its steps back
+/// under it, and a second lock would wait for the first.
+static CLAIMED: AtomicBool = AtomicBool::new(false);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        CLAIMED.store(false, Ordering::Relaxed);
+    }
 }
 
 /// Waits until no other create mounts into the root file system, and looks
@@ -68,6 +79,7 @@ pub fn claim_root(root: &Path, mounts: Option<&[oci_spec::runtime::Mount]>) -> R
             shared |= at(&found.fd)?.fsid != at(&parent)?.fsid;
         }
     }
+    CLAIMED.store(true, Ordering::Relaxed);
     Ok(Claim {
         shared,
         _lock: Some(lock),
@@ -80,7 +92,7 @@ pub(super) fn foresee_point(
     source: Option<&Path>,
 ) -> Result<Outcome> {
     is_file(source)?;
-    Ok(Outcome::Created(look_up(root, destination)?.to_make()))
+    Ok(Outcome::Created(made(root, &look_up(root, destination)?)))
 }
 
 pub(super) fn make_point(
@@ -90,9 +102,17 @@ pub(super) fn make_point(
 ) -> Result<Outcome> {
     let file = is_file(source)?;
     let lookup = look_up(root, destination)?;
-    let created = lookup.to_make();
+    let created = made(root, &lookup);
     make_missing(root, lookup, file)?;
     Ok(Outcome::Created(created))
+}
+
+/// What of a path is brig's to take away: what it made for containers that
+/// share the root file system, and what it is going to make.
+fn made(root: &Path, lookup: &Lookup) -> Vec<PathBuf> {
+    let mut all = made_before(root, &lookup.found);
+    all.extend(lookup.to_make());
+    all
 }
 
 pub(super) fn remove_points(root: &Path, outcome: Option<&Outcome>) -> Result<()> {
@@ -103,30 +123,66 @@ pub(super) fn remove_points(root: &Path, outcome: Option<&Outcome>) -> Result<()
     remove_all_made(root, created)
 }
 
-/// Removes mount points that were made, last first. Where another container
-/// has a view of the same root file system they stay: it may use them too, and
-/// a directory below a view is not kept by a mount on it.
+/// Removes mount points that were made, last first. One that a container still
+/// mounts on stays, for that container to take away: the mark tells it that
+/// brig made it. A mount does not keep the directory below it where it is
+/// mounted in a view of the root file system.
 fn remove_all_made(root: &Path, created: &[PathBuf]) -> Result<()> {
     if created.is_empty() {
         return Ok(());
     }
-    let all = sys::all().doing("list", "the mounted file systems")?;
     let own = std::fs::canonicalize(root).unwrap_or_else(|_| root.into());
-    let view = |m: &&sys::Mount| m.fstype == "nullfs" && m.on == own;
-    let lower = all
-        .iter()
-        .find(view)
-        .map_or(own.as_path(), |m| m.from.as_path());
-    if all
-        .iter()
-        .any(|m| m.fstype == "nullfs" && m.from == lower && m.on != own)
-    {
+    let find_view = |all: &[sys::Mount]| {
+        let view = all.iter().find(|m| m.fstype == "nullfs" && m.on == own);
+        view.map(|m| m.from.clone())
+    };
+    let list = || sys::all().doing("list", "the mounted file systems");
+    // The view may be read-only.
+    let lower = find_view(&list()?).unwrap_or_else(|| own.clone());
+    // A create that has made its mount points and not yet mounted on them
+    // holds the lock.
+    let lock = lock_shortly(&lower);
+    let all = list()?;
+    let is_view = |m: &&sys::Mount| m.fstype == "nullfs" && m.from == lower;
+    if lock.is_none() && all.iter().any(|m| is_view(&m) && m.on != own) {
         return Ok(());
     }
-    created
-        .iter()
-        .rev()
-        .try_for_each(|path| remove_made(root, path))
+    let mut roots = vec![lower.as_path()];
+    roots.extend(all.iter().filter(is_view).map(|m| m.on.as_path()));
+    for path in created.iter().rev() {
+        let is_used = |root: &&Path| {
+            let point = root.join(path);
+            all.iter().any(|m| m.on.starts_with(&point))
+        };
+        if !roots.iter().any(is_used) {
+            remove_made(&lower, path)?;
+        }
+    }
+    Ok(())
+}
+
+/// How long a delete waits for a create on the same root file system.
+const LOCK_RETRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// The lock of [`claim_root`], by this process or now; none when a create
+/// holds it for long, perhaps the one whose hook waits for this delete, or
+/// when the root is gone.
+fn lock_shortly(root: &Path) -> Option<Option<Flock<OwnedFd>>> {
+    if CLAIMED.load(Ordering::Relaxed) {
+        return Some(None);
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut fd = open(root, flags, Mode::empty()).ok()?;
+    for _ in 0..LOCK_RETRIES {
+        fd = match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(Some(lock)),
+            Err((fd, Errno::EWOULDBLOCK)) => fd,
+            Err(_) => return None,
+        };
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    None
 }
 
 pub(super) fn foresee(root: &Path, destination: &Path) -> Result<Outcome> {
@@ -136,7 +192,7 @@ pub(super) fn foresee(root: &Path, destination: &Path) -> Result<Outcome> {
         .fsid;
     Ok(Outcome::Mounting {
         below,
-        created: lookup.to_make(),
+        created: made(root, &lookup),
     })
 }
 
@@ -177,7 +233,7 @@ pub(super) fn mount(wanted: &Wanted, copy_up: bool) -> Result<Outcome> {
         check_ruleset(wanted.options)?;
     }
     let lookup = look_up(wanted.root, wanted.destination)?;
-    let created = lookup.to_make();
+    let created = made(wanted.root, &lookup);
     let below = sys::of(lookup.found.fd.as_fd())
         .doing("look at", wanted.destination.display())?
         .fsid;

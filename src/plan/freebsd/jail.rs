@@ -514,7 +514,7 @@ impl Source<'_> {
         if allowed {
             modules.push(Step::Module {
                 name: module(kind).into(),
-                parameter: parameter.clone(),
+                parameter: Some(parameter.clone()),
             });
             // A jail without a ruleset of its own could mount a /dev with
             // every device of the host in it.

@@ -5,6 +5,7 @@ mod devfs;
 mod ignored;
 mod jail;
 pub mod limits;
+mod linux;
 mod mounts;
 mod network;
 mod process;
@@ -25,6 +26,8 @@ pub use devfs::Rule;
 pub use jail::META_ID;
 pub use jail::{Parameter, Value};
 pub use limits::Limit;
+#[cfg(target_os = "freebsd")]
+pub use linux::{MODULE as LINUX_MODULE, interpreter, is_linux_program};
 pub use mounts::known_options;
 #[cfg(target_os = "freebsd")]
 #[cfg_attr(
@@ -41,13 +44,13 @@ pub use process::{check_process, resource_number};
     rename_all_fields = "camelCase"
 )]
 pub enum Step {
-    /// Loads a kernel module, unless the jail parameter that it brings is
-    /// there already. It stays loaded: others may use it by then.
+    /// Loads a kernel module, unless what it brings is there already. It stays
+    /// loaded: others may use it by then.
     Module {
         /// Name for kldload(8).
         name: String,
-        /// The jail parameter that needs it.
-        parameter: String,
+        /// The jail parameter that needs it; none where Linux programs do.
+        parameter: Option<String>,
     },
     /// Makes a mount point before the root becomes read-only.
     MountPoint {
@@ -145,6 +148,11 @@ pub fn plan(input: &Input) -> Result<Plan> {
     let limits = limits::plan(input, &jail.name, &mut ignored)?;
 
     let mut steps = jail.modules;
+    for module in linux::modules(input, &mounts.steps) {
+        if !steps.contains(&module) {
+            steps.push(module);
+        }
+    }
     if let Some(parent) = jail.parent {
         steps.push(Step::ChildrenMax { jail: parent });
     }

@@ -122,6 +122,8 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
     for (i, mount) in list.iter().enumerate() {
         mounts.push(one(input, i, mount, rootfs, ignored)?);
     }
+    super::linux::expected_mounts(input, &mut mounts);
+    super::linux::show_shm(&mut mounts);
     device_rules(input, &mut mounts)?;
 
     let readonly = input.config.root_readonly();
@@ -191,13 +193,14 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
     Ok(Mounts { steps, root })
 }
 
-struct Planned {
-    destination: PathBuf,
-    fstype: String,
-    source: Option<PathBuf>,
-    options: Vec<String>,
-    copy_up: bool,
-    rules: Vec<Rule>,
+/// A mount that was checked.
+pub(super) struct Planned {
+    pub destination: PathBuf,
+    pub fstype: String,
+    pub source: Option<PathBuf>,
+    pub options: Vec<String>,
+    pub copy_up: bool,
+    pub rules: Vec<Rule>,
 }
 
 fn one(

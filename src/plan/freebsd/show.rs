@@ -7,7 +7,10 @@ use super::{Rule, Step, Value};
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Module { name, parameter } => write!(f, "kernel module {name} for {parameter}"),
+            Step::Module { name, parameter } => {
+                let purpose = parameter.as_deref().unwrap_or("Linux programs");
+                write!(f, "kernel module {name} for {purpose}")
+            }
             Step::MountPoint {
                 root, destination, ..
             } => {

@@ -107,6 +107,7 @@ fn every_property_of_the_section_is_a_parameter() {
             "one more child for jail pod",
             "address 10.0.0.1 on lo1",
             "address 10.0.0.2 on lo1",
+            "unmount at the end what is mounted from inside /b/rootfs",
             "jail pod.web at /b/rootfs host=new host.domainname=d ip4=new ip4.addr=10.0.0.1,10.0.0.2 ip6=disable \
              sysvmsg=inherit sysvsem=disable sysvshm=new enforce_statfs=0 allow.set_hostname=false \
              allow.raw_sockets=true allow.chflags=false allow.quotas=true allow.socket_af=true allow.mlock=true \
@@ -319,7 +320,7 @@ fn mounts_take_the_options_of_engines() {
             "options": ["size=65536k", "mode=1777", "tmpcopyup", "nosuid", "rw"]},
         {"destination": "/proc", "type": "linprocfs", "source": "linproc"}]}));
     assert_eq!(
-        lines(&plan)[..4],
+        lines(&plan)[2..6],
         [
             "mount nullfs /b/data on /data (ro)",
             "mount nullfs /x on /etc/x (ro)",
@@ -547,4 +548,125 @@ fn text_numbers_the_steps_and_names_what_is_ignored() {
         text.ends_with("ignored mounts[0].options: nodev mean nothing to FreeBSD\n"),
         "{text}"
     );
+}
+
+#[test]
+fn linux_programs_get_their_emulation() {
+    let linprocfs = json!([{"destination": "/proc", "type": "linprocfs", "source": "linprocfs"}]);
+    let modules = |config: Json| {
+        let all = lines(&plan(config));
+        let only = all.into_iter().filter(|line| line.contains("module"));
+        only.collect::<Vec<_>>()
+    };
+    let linux64 = "kernel module linux64 for Linux programs";
+    assert_eq!(
+        modules(json!({"mounts": linprocfs})),
+        ["kernel module linprocfs for allow.mount.linprocfs", linux64]
+    );
+    let parameter = json!({"org.freebsd.jail.linux.osrelease": "6.1.0"});
+    assert_eq!(modules(json!({"annotations": parameter})), [linux64]);
+    // A program of FreeBSD may read linprocfs too.
+    let freebsd = json!({"org.opencontainers.image.os": "freebsd"});
+    assert_eq!(
+        modules(json!({"mounts": linprocfs, "annotations": freebsd})),
+        ["kernel module linprocfs for allow.mount.linprocfs"]
+    );
+    // Engines write a linux section for every container.
+    assert_eq!(
+        modules(json!({"linux": {}, "annotations": freebsd})),
+        [""; 0]
+    );
+    // One that jails may mount as well is loaded once.
+    let jail = json!({"jail": {"enforceStatfs": 1, "allow": {"mount": ["linprocfs"]}}});
+    assert_eq!(
+        modules(json!({"mounts": linprocfs, "freebsd": jail})),
+        ["kernel module linprocfs for allow.mount.linprocfs", linux64]
+    );
+}
+
+#[test]
+fn a_linux_image_gets_the_mounts_it_expects() {
+    let annotations = json!({"org.opencontainers.image.os": "linux"});
+    let mounts = |list: Json| {
+        let plan = plan(json!({"annotations": annotations, "mounts": list}));
+        let all = lines(&plan).into_iter();
+        all.filter(|line| line.starts_with("mount ") || line.starts_with("devices "))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        mounts(json!([
+            {"destination": "/dev", "type": "devfs"},
+            {"destination": "/proc", "type": "procfs", "source": "own"}
+        ])),
+        [
+            "mount devfs on /dev (ruleset=4)",
+            "devices of /dev: path shm unhide",
+            "mount procfs own on /proc",
+            "mount linsysfs linsysfs on /sys",
+            "mount fdescfs fdescfs on /dev/fd (linrdlnk)",
+            "mount tmpfs tmpfs on /dev/shm (mode=1777)",
+        ]
+    );
+    assert_eq!(
+        mounts(json!([])),
+        [
+            "mount linprocfs linprocfs on /proc",
+            "mount linsysfs linsysfs on /sys"
+        ]
+    );
+}
+
+/// An ELF file of 64 bits with one segment behind its headers.
+fn elf(osabi: u8, kind: u32, segment: &[u8]) -> Vec<u8> {
+    let mut file = vec![0_u8; 64 + 56];
+    file[..8].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1, osabi]);
+    file[32] = 64;
+    file[54] = 56;
+    file[56] = 1;
+    file[64..68].copy_from_slice(&kind.to_le_bytes());
+    file[64 + 8] = 64 + 56;
+    file[64 + 32] = u8::try_from(segment.len()).unwrap();
+    file.extend_from_slice(segment);
+    file
+}
+
+#[test]
+fn linux_programs_are_told_by_their_marks() {
+    use super::linux::{interpreter, is_linux_program};
+    const INTERP: u32 = 3;
+    const NOTE: u32 = 4;
+    let note = |owner: &[u8; 4], kind: u8, system: u8| {
+        let mut note = vec![4, 0, 0, 0, 16, 0, 0, 0, kind, 0, 0, 0];
+        note.extend_from_slice(owner);
+        note.extend_from_slice(&[system, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+        note
+    };
+    let mut two_notes = note(b"GNU\0", 3, 0);
+    two_notes.extend(note(b"GNU\0", 1, 0));
+    for linux in [
+        elf(3, 1, b""),
+        elf(0, INTERP, b"/lib64/ld-linux-x86-64.so.2\0"),
+        elf(0, INTERP, b"/lib/ld-musl-x86_64.so.1\0"),
+        elf(0, NOTE, &two_notes),
+    ] {
+        assert!(is_linux_program(&linux), "{linux:?}");
+    }
+    let mut beyond = elf(0, INTERP, b"/lib64/ld-linux-x86-64.so.2\0");
+    beyond[64 + 8..64 + 16].fill(0xff);
+    for other in [
+        elf(9, INTERP, b"/lib64/ld-linux-x86-64.so.2\0"),
+        elf(0, INTERP, b"/libexec/ld-elf.so.1\0"),
+        elf(0, NOTE, &note(b"GNU\0", 3, 0)),
+        elf(0, NOTE, &note(b"GNU\0", 1, 2)),
+        elf(0, NOTE, b"\xff\xff\xff\xff\xff\xff\xff\xff\x01\0\0\0"),
+        elf(0, 1, b""),
+        beyond,
+        b"#!/bin/sh\n".to_vec(),
+        Vec::new(),
+    ] {
+        assert!(!is_linux_program(&other), "{other:?}");
+    }
+    assert_eq!(interpreter(b"#! /bin/sh -e\nexit\n"), Some("/bin/sh"));
+    assert_eq!(interpreter(b"#!\n"), None);
+    assert_eq!(interpreter(b"echo"), None);
 }

@@ -99,13 +99,18 @@ pub fn host_facts() -> HostFacts {
     HostFacts {
         os: Os::Freebsd,
         euid: nix::unistd::geteuid().as_raw(),
-        nested: sysctl::number("security.jail.jailed") == Some(1),
+        nested: in_jail(),
         osreldate: sysctl::number("kern.osreldate").unwrap_or(0) as u32,
         racct: sysctl::number("kern.racct.enable") == Some(1),
         cgroup2: false,
         apparmor: false,
         selinux: false,
     }
+}
+
+/// Whether this process is in a jail.
+pub fn in_jail() -> bool {
+    sysctl::number("security.jail.jailed") == Some(1)
 }
 
 /// Loads a kernel module (kldload(2)).
