@@ -9,7 +9,6 @@ mod root;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
@@ -70,7 +69,6 @@ fn unmake(root: &Path, path: &Path) -> Result<()> {
     if kind.is_dir() {
         let _ = std::fs::remove_dir(&full);
     } else if !kind.is_file() || found.len() == 0 {
-        let _ = kind.is_socket();
         let _ = std::fs::remove_file(&full);
     }
     Ok(())
