@@ -145,11 +145,13 @@ fn make(
         process: config.process(),
         user: None,
         console,
+        agent: launch::connect_agent(config)?,
         passed,
         new_keyring: !io.no_new_keyring,
         init: Some(Init {
             plan,
             listener: handshake::listen(directory)?,
+            mapped: launch::mapped_mounts(plan)?,
         }),
     };
     let launched = launch::launch(&launch, Some(&mut journal))?;

@@ -54,6 +54,7 @@ pub fn command(session: &Session, args: Exec, passed: Passed) -> Result<ExitCode
         process: Some(&process),
         user,
         console: console.or(theirs),
+        agent: launch::connect_agent(&config)?,
         passed,
         new_keyring: false,
         init: None,

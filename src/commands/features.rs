@@ -41,7 +41,8 @@ fn linux() -> serde_json::Value {
             "enabled": true,
             "actions": [
                 "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
-                "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP",
+                "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE",
+                "SCMP_ACT_TRAP",
             ],
             "operators": [
                 "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
@@ -62,7 +63,7 @@ fn linux() -> serde_json::Value {
         "apparmor": {"enabled": true},
         "selinux": {"enabled": true},
         "intelRdt": {"enabled": false},
-        "mountExtensions": {"idmap": {"enabled": false}},
+        "mountExtensions": {"idmap": {"enabled": true}},
         "netDevices": {"enabled": false},
     })
 }

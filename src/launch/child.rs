@@ -30,15 +30,19 @@ pub(super) fn run(launch: &Launch, channel: Channel) -> ! {
 }
 
 fn until_exec(launch: &Launch, channel: &mut Channel) -> Result<()> {
-    match channel.receive()? {
-        Some(Message::Go) => {}
+    let pid = match channel.receive()? {
+        Some(Message::Enter(pid)) => pid,
         // brig was killed: there is no one to tell.
         _ => sys::unix::process::exit_now(1),
-    }
+    };
     backend::seal()?;
     let mut keep = vec![channel.raw()];
     keep.extend(launch.console.as_ref().map(AsRawFd::as_raw_fd));
-    keep.extend(launch.init.as_ref().map(|init| init.listener.as_raw_fd()));
+    keep.extend(launch.agent.as_ref().map(AsRawFd::as_raw_fd));
+    if let Some(init) = &launch.init {
+        keep.push(init.listener.as_raw_fd());
+        keep.extend(init.mapped.iter().map(|(_, mount)| mount.as_raw_fd()));
+    }
     let first = launch.passed.end();
     sys::unix::descriptors::close_from_except(first, &keep).doing("close", "descriptors")?;
     console::new_session()?;
@@ -58,7 +62,7 @@ fn until_exec(launch: &Launch, channel: &mut Channel) -> Result<()> {
     if let Some(umask) = process.user().umask() {
         sys::unix::process::set_umask(umask);
     }
-    backend::confine(launch, process)?;
+    backend::confine(launch, process, pid)?;
     enter_directory(process.cwd())?;
     let program = find_program(process)?;
     let program = c_string(program.as_os_str().as_bytes())?;
@@ -93,7 +97,7 @@ fn until_exec(launch: &Launch, channel: &mut Channel) -> Result<()> {
     // The filter that comes last need not allow what the handshake does.
     channel.send(&Message::Executing)?;
     reset_signals();
-    backend::last(launch, process)?;
+    backend::last(launch, process, pid)?;
     let Err(errno) = execve(&program, &arguments, &environment);
     Err(exec_error(
         process.args().as_ref().map_or("", |args| &args[0]),

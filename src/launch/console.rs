@@ -32,7 +32,7 @@ pub fn attach(process: &Process, receiver: BorrowedFd<'_>) -> Result<String> {
         };
         terminal::resize(slave.as_fd(), size).doing("resize", "the terminal")?;
     }
-    socket::send_descriptor(receiver, path.as_bytes(), master.as_fd())
+    socket::send_descriptor(receiver, path.as_bytes(), &master)
         .doing("send the terminal over", "the console socket")?;
     drop(master);
     // A program opens its terminal again by name (ssh, screen, gpg), as its

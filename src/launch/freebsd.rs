@@ -1,5 +1,6 @@
 //! The process on FreeBSD: into the jail, and its limits and user.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -11,9 +12,10 @@ use super::Launch;
 use super::handshake::Channel;
 use crate::apply::freebsd::prepare_program;
 use crate::apply::journal::Journal;
-use crate::config::annotations;
+use crate::config::{Config, annotations};
 use crate::container::user;
 use crate::error::{Context, Error, Kind, Result};
+use crate::plan::Plan;
 use crate::plan::freebsd::{check_process, resource_number};
 use crate::sys::freebsd::{jail, process as sys_process};
 use crate::sys::unix::process::{self, Forked};
@@ -34,6 +36,16 @@ pub(super) fn fork(launch: &Launch) -> Result<Forked> {
 /// admit it to.
 pub(super) fn admit(_: &Launch, _: i32, _: Option<&mut Journal>) -> Result<()> {
     Ok(())
+}
+
+/// There is no seccomp here.
+pub(super) fn connect_agent(_: &Config) -> Result<Option<OwnedFd>> {
+    Ok(None)
+}
+
+/// The plan has refused mounts with ids of their own.
+pub(super) fn mapped_mounts(_: &Plan) -> Result<Vec<(usize, OwnedFd)>> {
+    Ok(Vec::new())
 }
 
 /// Mount points are made by steps of the host here, so none is reported.
@@ -113,7 +125,7 @@ const WITHOUT_SUSER: &str = "only uid 0 and gid 0 can run in a jail without allo
 
 /// Limits and user, in this order: only root may raise a limit, and only root
 /// may set groups.
-pub(super) fn confine(launch: &Launch, process: &Process) -> Result<()> {
+pub(super) fn confine(launch: &Launch, process: &Process, _: i32) -> Result<()> {
     for limit in process.rlimits().iter().flatten() {
         let Some(number) = resource_number(limit.typ()) else {
             continue;
@@ -168,6 +180,6 @@ pub(super) fn confine(launch: &Launch, process: &Process) -> Result<()> {
 }
 
 /// Everything was done in [`confine`]: nothing here is undone by waiting.
-pub(super) fn last(_: &Launch, _: &Process) -> Result<()> {
+pub(super) fn last(_: &Launch, _: &Process, _: i32) -> Result<()> {
     Ok(())
 }

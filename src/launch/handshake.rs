@@ -18,6 +18,9 @@ const START: &str = "start";
 /// One message of the handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
+    /// Parent: enter the container. The number is the process's own as the
+    /// host sees it.
+    Enter(i32),
     /// Parent: go on.
     Go,
     /// Child: the mounts are made and the hooks of create are due.

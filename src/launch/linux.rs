@@ -6,7 +6,7 @@ mod attributes;
 mod seccomp;
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -17,10 +17,12 @@ use oci_spec::runtime::Process;
 use super::Launch;
 use super::handshake::{Channel, Message};
 use crate::apply::journal::Journal;
-use crate::apply::linux::{Inside, cgroup, perform_inside};
+use crate::apply::linux::{Inside, cgroup, mapped, perform_inside};
+use crate::config::Config;
 use crate::error::{Context, Error, Result};
-use crate::plan::Step;
+use crate::plan::linux::mounts::Ids;
 use crate::plan::linux::{Kind, Mapping, Namespaces, Step as LinuxStep};
+use crate::plan::{Plan, Step};
 use crate::sys::linux::{namespace, process as sys_process};
 use crate::sys::unix::process::{self, Forked};
 
@@ -239,13 +241,61 @@ pub(super) fn admit(launch: &Launch, pid: i32, _: Option<&mut Journal>) -> Resul
         }
     }
     if let Some(all) = namespaces(launch).filter(|all| all.makes(Kind::User)) {
-        write_maps(pid, all)?;
+        write_maps(pid, &all.uid_mappings, &all.gid_mappings, "linux")?;
     }
     Ok(())
 }
 
-/// Writes the id mappings of a new user namespace.
-fn write_maps(pid: i32, all: &Namespaces) -> Result<()> {
+/// See [`super::mapped_mounts`].
+pub(super) fn mapped_mounts(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>> {
+    let mut mounts = Vec::new();
+    // Volumes of one container mostly have the same mappings.
+    let mut known: Vec<(&Ids, OwnedFd)> = Vec::new();
+    for step in &plan.steps {
+        let Step::Linux(LinuxStep::Mount(mount)) = step else {
+            continue;
+        };
+        let Some(map) = &mount.id_map else { continue };
+        let found = known.iter().position(|(ids, _)| **ids == map.ids);
+        let place = match found {
+            Some(place) => place,
+            None => {
+                let namespace = match &map.ids {
+                    Ids::Namespace(path) => open_namespace(path)?,
+                    Ids::Mappings { uids, gids } => user_namespace(uids, gids, &mount.at())?,
+                };
+                known.push((&map.ids, namespace));
+                known.len() - 1
+            }
+        };
+        let namespace = known[place].1.as_fd();
+        mounts.push((mount.index, mapped(mount, namespace, map.recursive)?));
+    }
+    Ok(mounts)
+}
+
+/// A user namespace for its mappings alone: its only process is gone when this
+/// returns, and it is with the descriptor.
+fn user_namespace(uids: &[Mapping], gids: &[Mapping], at: &str) -> Result<OwnedFd> {
+    let (reader, writer) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).doing("make", "a pipe")?;
+    let pid = match fork_now(CloneFlags::CLONE_NEWUSER)? {
+        Forked::Parent(pid) => pid,
+        Forked::Child => {
+            drop(writer);
+            while let Err(nix::errno::Errno::EINTR) = read(&reader, &mut [0]) {}
+            process::exit_now(0)
+        }
+    };
+    let namespace = write_maps(pid, uids, gids, at)
+        .and_then(|()| open_namespace(Path::new(&format!("/proc/{pid}/ns/user"))));
+    drop(writer);
+    while let Err(nix::errno::Errno::EINTR) = waitpid(Pid::from_raw(pid), None) {}
+    namespace
+}
+
+/// Writes the id mappings of a new user namespace, which stand in config.json
+/// below `at`.
+fn write_maps(pid: i32, uids: &[Mapping], gids: &[Mapping], at: &str) -> Result<()> {
     let lines = |maps: &[Mapping]| -> String {
         maps.iter()
             .map(|m| format!("{} {} {}\n", m.inside, m.outside, m.size))
@@ -258,21 +308,21 @@ fn write_maps(pid: i32, all: &Namespaces) -> Result<()> {
         nix::unistd::geteuid().as_raw(),
         nix::unistd::getegid().as_raw(),
     );
-    let own_ids = own(&all.uid_mappings, uid) && own(&all.gid_mappings, gid);
+    let own_ids = own(uids, uid) && own(gids, gid);
     if !root && !own_ids {
         // Only these programs, which are setuid, may map ids that are granted
         // to the user in /etc/subuid and /etc/subgid (user_namespaces(7)).
-        map_by_helper("newuidmap", pid, &all.uid_mappings)?;
-        return map_by_helper("newgidmap", pid, &all.gid_mappings);
+        map_by_helper("newuidmap", pid, uids)?;
+        return map_by_helper("newgidmap", pid, gids);
     }
     if !root {
         let denied = fs::write(format!("/proc/{pid}/setgroups"), "deny");
         denied.doing("deny", "setgroups in the user namespace")?;
     }
-    let gids = fs::write(format!("/proc/{pid}/gid_map"), lines(&all.gid_mappings));
-    gids.doing("set", "linux.gidMappings")?;
-    let uids = fs::write(format!("/proc/{pid}/uid_map"), lines(&all.uid_mappings));
-    uids.doing("set", "linux.uidMappings")
+    let gids = fs::write(format!("/proc/{pid}/gid_map"), lines(gids));
+    gids.doing("set", format_args!("{at}.gidMappings"))?;
+    let uids = fs::write(format!("/proc/{pid}/uid_map"), lines(uids));
+    uids.doing("set", format_args!("{at}.uidMappings"))
 }
 
 fn map_by_helper(program: &str, pid: i32, maps: &[Mapping]) -> Result<()> {
@@ -366,6 +416,7 @@ pub(super) fn enter(launch: &Launch, channel: &mut Channel) -> Result<()> {
         cgroup,
         cgroup_namespace: all.has(Kind::Cgroup),
         user_namespace: all.has(Kind::User) || crate::sys::host_facts().nested,
+        mapped: &init.mapped,
         made: &mut made,
     };
     let mut rest = steps.iter().copied();
@@ -385,6 +436,7 @@ pub(super) fn enter(launch: &Launch, channel: &mut Channel) -> Result<()> {
         cgroup: None,
         cgroup_namespace: false,
         user_namespace: false,
+        mapped: &[],
         made: &mut made,
     };
     cx.reopen_root()?;
@@ -411,7 +463,7 @@ pub(super) fn bind_console(launch: &Launch, terminal: &Path) -> Result<()> {
 }
 
 /// Gives up what the process shall not have.
-pub(super) fn confine(launch: &Launch, process: &Process) -> Result<()> {
+pub(super) fn confine(launch: &Launch, process: &Process, pid: i32) -> Result<()> {
     attributes::scheduling(process, launch.init.is_some())?;
     attributes::rlimits(process)?;
     attributes::personality(launch.config)?;
@@ -421,7 +473,7 @@ pub(super) fn confine(launch: &Launch, process: &Process) -> Result<()> {
         sys_process::no_new_privileges().doing("set", "process.noNewPrivileges")?;
     } else if let Some(filter) = seccomp_of(launch) {
         // Without no_new_privs only a privileged process may load a filter.
-        seccomp::load(filter, launch.state)?;
+        seccomp::load(filter, launch, pid)?;
     }
     let wanted = attributes::Capabilities::of(process)?;
     wanted.limit_bounding()?;
@@ -453,17 +505,24 @@ fn setgroups_is_denied() -> bool {
     fs::read_to_string("/proc/self/setgroups").is_ok_and(|s| s.trim() == "deny")
 }
 
+/// See [`super::connect_agent`].
+pub(super) fn connect_agent(config: &Config) -> Result<Option<OwnedFd>> {
+    let linux = config.spec.linux().as_ref();
+    let seccomp = linux.and_then(|linux| linux.seccomp().as_ref());
+    seccomp.map_or(Ok(None), seccomp::connect)
+}
+
 fn seccomp_of<'a>(launch: &'a Launch) -> Option<&'a oci_spec::runtime::LinuxSeccomp> {
     launch.config.spec.linux().as_ref()?.seccomp().as_ref()
 }
 
 /// The last act before exec: with no_new_privs the filter is loaded as late as
 /// can be, so that it need not allow what brig does.
-pub(super) fn last(launch: &Launch, process: &Process) -> Result<()> {
+pub(super) fn last(launch: &Launch, process: &Process, pid: i32) -> Result<()> {
     if process.no_new_privileges().unwrap_or(false)
         && let Some(filter) = seccomp_of(launch)
     {
-        seccomp::load(filter, launch.state)?;
+        seccomp::load(filter, launch, pid)?;
     }
     Ok(())
 }

@@ -7,25 +7,83 @@ use oci_spec::runtime::{
     LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator,
 };
 
-use crate::container::State;
-use crate::error::{Error, Result};
+use std::os::fd::{AsFd, OwnedFd};
+
+use serde_json::json;
+
+use super::super::{Launch, hooks};
+use crate::container::Status;
+use crate::error::{Context, Error, Result};
+use crate::sys::unix::socket;
 
 fn fault(at: impl std::fmt::Display, error: impl std::fmt::Display) -> Error {
     Error::new("set", format_args!("linux.seccomp{at}"), error)
 }
 
-/// Builds the filter and loads it into this process.
-pub(super) fn load(given: &LinuxSeccomp, _: &State) -> Result<()> {
+/// Builds the filter and loads it into this process, which is `pid` to the
+/// host. A filter that asks an agent is handed to it.
+pub(super) fn load(given: &LinuxSeccomp, launch: &Launch, pid: i32) -> Result<()> {
     let filter = build(given)?;
-    filter.load().map_err(|e| fault("", e))
+    let agent = launch.agent.as_ref().filter(|_| asks(given));
+    // What comes after loading may already need the agent's answer.
+    let message = match agent {
+        Some(_) => process_state(given, launch, pid)?,
+        None => Vec::new(),
+    };
+    filter.load().map_err(|e| fault("", e))?;
+    if let Some(agent) = agent {
+        let listener = filter.get_notify_fd().map_err(|e| fault("", e))?;
+        let sent = socket::send_descriptor(agent.as_fd(), &message, &listener);
+        sent.doing("send the seccomp listener to", "linux.seccomp.listenerPath")?;
+    }
+    Ok(())
+}
+
+/// Whether a rule leaves the decision to an agent.
+fn asks(given: &LinuxSeccomp) -> bool {
+    let mut rules = given.syscalls().iter().flatten();
+    rules.any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify)
+}
+
+/// Connects to the agent of a filter that asks one; otherwise the path has no
+/// meaning (config-linux.md, Seccomp, listenerPath).
+pub(super) fn connect(given: &LinuxSeccomp) -> Result<Option<OwnedFd>> {
+    let Some(path) = given.listener_path().as_ref().filter(|_| asks(given)) else {
+        return Ok(None);
+    };
+    let connected = socket::connect_stream(path);
+    let connected = connected.doing("connect to linux.seccomp.listenerPath", path.display());
+    connected
+        .map(Some)
+        .map_err(|e| e.hint("start the seccomp agent first"))
+}
+
+/// config-linux.md, The Container Process State.
+fn process_state(given: &LinuxSeccomp, launch: &Launch, pid: i32) -> Result<Vec<u8>> {
+    let (status, first) = match &launch.init {
+        Some(_) => (Status::Creating, pid),
+        None => (
+            Status::Running,
+            launch.state.init.map_or(0, |init| init.pid),
+        ),
+    };
+    let state = hooks::state(launch.state, status, Some(first));
+    let state: serde_json::Value =
+        serde_json::from_slice(&state).map_err(|e| fault(".listenerPath", e))?;
+    let mut message = json!({
+        "ociVersion": launch.state.oci_version,
+        "fds": ["seccompFd"],
+        "pid": pid,
+        "state": state,
+    });
+    if let Some(metadata) = given.listener_metadata() {
+        message["metadata"] = metadata.as_str().into();
+    }
+    Ok(message.to_string().into_bytes())
 }
 
 fn build(given: &LinuxSeccomp) -> Result<ScmpFilterContext> {
-    let default = action(
-        given.default_action(),
-        given.default_errno_ret(),
-        ".defaultAction",
-    )?;
+    let default = action(given.default_action(), given.default_errno_ret());
     let mut filter = ScmpFilterContext::new(default).map_err(|e| fault(".defaultAction", e))?;
     // It is set by process.noNewPrivileges alone.
     filter.set_ctl_nnp(false).map_err(|e| fault("", e))?;
@@ -49,7 +107,7 @@ fn build(given: &LinuxSeccomp) -> Result<ScmpFilterContext> {
     }
     for (i, rule) in given.syscalls().iter().flatten().enumerate() {
         let at = format!(".syscalls[{i}]");
-        let act = action(rule.action(), rule.errno_ret(), &at)?;
+        let act = action(rule.action(), rule.errno_ret());
         // libseccomp refuses a rule that says what the default says.
         if act == default {
             continue;
@@ -108,9 +166,9 @@ fn condition(given: &LinuxSeccompArg) -> ScmpArgCompare {
     ScmpArgCompare::new(given.index() as u32, operator, datum)
 }
 
-fn action(given: LinuxSeccompAction, errno: Option<u32>, at: &str) -> Result<ScmpAction> {
+fn action(given: LinuxSeccompAction, errno: Option<u32>) -> ScmpAction {
     let errno = errno.unwrap_or(libc::EPERM as u32);
-    Ok(match given {
+    match given {
         LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => {
             ScmpAction::KillThread
         }
@@ -120,11 +178,6 @@ fn action(given: LinuxSeccompAction, errno: Option<u32>, at: &str) -> Result<Scm
         LinuxSeccompAction::ScmpActTrace => ScmpAction::Trace(errno as u16),
         LinuxSeccompAction::ScmpActLog => ScmpAction::Log,
         LinuxSeccompAction::ScmpActAllow => ScmpAction::Allow,
-        LinuxSeccompAction::ScmpActNotify => {
-            return Err(Error::property(
-                format!("linux.seccomp{at}"),
-                "SCMP_ACT_NOTIFY is not supported",
-            ));
-        }
-    })
+        LinuxSeccompAction::ScmpActNotify => ScmpAction::Notify,
+    }
 }

@@ -79,6 +79,8 @@ pub struct Launch<'a> {
     pub user: Option<&'a str>,
     /// Where the terminal's master is sent.
     pub console: Option<OwnedFd>,
+    /// Linux: the seccomp agent's socket.
+    pub agent: Option<OwnedFd>,
     /// Descriptors to pass on.
     pub passed: Passed,
     /// Linux: make a new session keyring.
@@ -96,6 +98,17 @@ pub struct Init<'a> {
     pub plan: &'a Plan,
     /// The socket it waits on for start.
     pub listener: OwnedFd,
+    /// What [`mapped_mounts`] made.
+    pub mapped: Vec<(usize, OwnedFd)>,
+}
+
+/// Bind mounts whose files have other owners inside, made before the process
+/// loses the privilege for it; by their place in config.json, attached nowhere.
+///
+/// # Errors
+/// One cannot be made.
+pub fn mapped_mounts(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>> {
+    backend::mapped_mounts(plan)
 }
 
 /// Forks the process, runs the hooks of create, and returns when it is ready
@@ -149,7 +162,7 @@ fn follow(
     let start_time = sys::process_start_time(pid);
     let start_time = start_time.ok_or_else(|| died(pid))?;
     backend::admit(launch, pid, journal.as_deref_mut())?;
-    channel.send(&Message::Go)?;
+    channel.send(&Message::Enter(pid))?;
     let process = state::Process { pid, start_time };
     let mut will_exec = false;
     let mut noted = Vec::new();
@@ -179,7 +192,7 @@ fn follow(
             // The other end closes on exec.
             None if will_exec && launch.init.is_none() => return Ok(process),
             None => return Err(died(pid)),
-            Some(Message::Go) => {
+            Some(Message::Enter(_) | Message::Go) => {
                 return Err(Error::text("the container's process broke the handshake"));
             }
         }
@@ -242,6 +255,15 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
         let _ = std::fs::remove_file(&fresh);
     }
     written.doing("write the pid file", path.display())
+}
+
+/// Connects to the seccomp agent, if the configuration has one, while its path
+/// is the host's.
+///
+/// # Errors
+/// Nobody listens there.
+pub fn connect_agent(config: &Config) -> Result<Option<OwnedFd>> {
+    backend::connect_agent(config)
 }
 
 /// Connects to the console socket before anything is made, so that a missing

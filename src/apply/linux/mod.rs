@@ -18,6 +18,7 @@ use super::Outcome;
 use crate::error::{Context, Error, Result};
 use crate::plan::Step;
 use crate::plan::linux::Step as LinuxStep;
+pub use mounts::mapped;
 pub use root::bind_console;
 
 /// Performs a step on the host.
@@ -86,6 +87,9 @@ pub struct Inside<'a> {
     pub cgroup_namespace: bool,
     /// Whether it has a user namespace, where locked flags stay.
     pub user_namespace: bool,
+    /// Bind mounts with other owners, which only the host's root can make: by
+    /// their place in config.json, attached nowhere yet.
+    pub mapped: &'a [(usize, OwnedFd)],
     /// Tells brig of a path before it is made.
     pub made: &'a mut dyn FnMut(&Path) -> Result<()>,
 }

@@ -1,6 +1,6 @@
 //! Mounts below the container's root, each made on a descriptor.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -102,24 +102,58 @@ fn at(plan: &Mount, mut error: Error) -> Error {
     error
 }
 
-fn bind(plan: &Mount, cx: &mut Inside) -> Result<()> {
-    let source = nix::fcntl::open(
-        &plan.source,
-        nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC,
-        nix::sys::stat::Mode::empty(),
-    );
-    let source = source.map_err(|errno| {
-        let cause = match errno {
-            Errno::ENOENT => format!("{} does not exist", plan.source.display()),
-            errno => format!(
-                "{} cannot be opened: {}",
-                plan.source.display(),
-                errno_name(errno)
-            ),
-        };
-        Error::property(format_args!("{}.source", plan.at()), cause)
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
+fn no_source(plan: &Mount, errno: Errno) -> Error {
+    let source = plan.source.display();
+    let cause = match errno {
+        Errno::ENOENT => format!("{source} does not exist"),
+        errno => format!("{source} cannot be opened: {}", errno_name(errno)),
+    };
+    Error::property(format_args!("{}.source", plan.at()), cause)
+}
+
+/// Makes a bind mount whose files have the owners that a user namespace gives
+/// them, attached nowhere. Only who is root over the file system may; a
+/// container's own root is not.
+///
+/// # Errors
+/// The source cannot be opened, or its file system cannot be mapped.
+pub fn mapped(plan: &Mount, user_namespace: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd> {
+    let with_below = plan.flags & flag::REC != 0;
+    let copy = sys::linux::mount::detached_copy(&plan.source, with_below);
+    let copy = copy.map_err(|e| no_source(plan, errno(&e)))?;
+    let set = sys::linux::mount::map_ids(copy.as_fd(), user_namespace, recursive);
+    set.map_err(|e| {
+        let errno = errno(&e);
+        let source = plan.source.display();
+        let cause = format!("{} ({})", errno_name(errno), plan.at());
+        let fault = Error::new("map the owners of", source, cause);
+        match errno {
+            Errno::EINVAL => fault.hint("its file system, or this kernel, cannot"),
+            Errno::EPERM => fault.hint("it takes root on the host"),
+            _ => fault,
+        }
     })?;
-    let stat = nix::sys::stat::fstat(&source).doing("look at", plan.source.display())?;
+    Ok(copy)
+}
+
+fn bind(plan: &Mount, cx: &mut Inside) -> Result<()> {
+    let mapped = cx.mapped.iter().find(|(index, _)| *index == plan.index);
+    let opened;
+    let source = match mapped {
+        Some((_, mapped)) => mapped,
+        None => {
+            let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
+            let mode = nix::sys::stat::Mode::empty();
+            opened = nix::fcntl::open(&plan.source, flags, mode)
+                .map_err(|errno| no_source(plan, errno))?;
+            &opened
+        }
+    };
+    let stat = nix::sys::stat::fstat(source).doing("look at", plan.source.display())?;
     let make = match super::inroot::kind(&stat) {
         nix::sys::stat::SFlag::S_IFDIR => Make::Directory,
         _ => Make::File,
@@ -127,17 +161,16 @@ fn bind(plan: &Mount, cx: &mut Inside) -> Result<()> {
     let target = cx
         .target(&plan.target, Some(make))
         .map_err(|e| at(plan, e))?;
-    let recursive = MsFlags::from_bits_truncate((plan.flags & flag::REC) as _);
-    let flags = MsFlags::MS_BIND | recursive;
-    let source = by_descriptor(&source);
-    let bound = mount(
-        Some(source.as_str()),
-        by_descriptor(&target).as_str(),
-        NONE,
-        flags,
-        NONE,
-    );
-    bound.map_err(|errno| failed(plan, errno))?;
+    if mapped.is_some() {
+        let attached = sys::linux::mount::attach(source.as_fd(), target.as_fd());
+        attached.map_err(|e| failed(plan, errno(&e)))?;
+    } else {
+        let recursive = MsFlags::from_bits_truncate((plan.flags & flag::REC) as _);
+        let flags = MsFlags::MS_BIND | recursive;
+        let (source, target) = (by_descriptor(source), by_descriptor(&target));
+        let bound = mount(Some(source.as_str()), target.as_str(), NONE, flags, NONE);
+        bound.map_err(|errno| failed(plan, errno))?;
+    }
     let settable = flag::RDONLY
         | flag::NOSUID
         | flag::NODEV
@@ -193,10 +226,7 @@ fn finish(plan: &Mount, cx: &mut Inside) -> Result<()> {
         let clear = plan.recursive_clear & !(plan.recursive_set & !attribute::ATIME);
         let set =
             sys::linux::mount::set_attributes(mounted.as_fd(), plan.recursive_set, clear, true);
-        set.map_err(|e| {
-            let errno = Errno::from_raw(e.raw_os_error().unwrap_or(0));
-            failed(plan, errno)
-        })?;
+        set.map_err(|e| failed(plan, errno(&e)))?;
     }
     Ok(())
 }

@@ -144,7 +144,7 @@ pub fn plan(input: &Input) -> Result<Plan> {
         return Err(fault.hint(hint));
     }
     let sysctls = sysctls(&linux, &namespaces)?;
-    steps.push(Step::Namespaces(namespaces));
+    steps.push(Step::Namespaces(namespaces.clone()));
     if let Some(name) = config
         .spec
         .hostname()
@@ -170,8 +170,9 @@ pub fn plan(input: &Input) -> Result<Plan> {
         propagation: root.namespace,
     });
     let mut dev_is_bound = false;
+    let label = linux.mount_label().as_deref();
     for (i, mount) in config.spec.mounts().iter().flatten().enumerate() {
-        let mount = mounts::plan(i, mount, input.bundle, linux.mount_label().as_deref())?;
+        let mount = mounts::plan(i, mount, input.bundle, label, &namespaces)?;
         if mount.target == Path::new("/dev") {
             dev_is_bound = mount.is_bind();
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::namespaces::{Kind, Mapping, Namespaces, mappings};
 use crate::error::{Error, Result};
 
 /// Flags of mount(2). They are part of Linux's interface and stand here as
@@ -77,6 +78,35 @@ pub struct Mount {
     pub recursive_clear: u64,
     /// Copy what lies at the target into the new file system.
     pub copy_up: bool,
+    /// Show the files with other owners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_map: Option<IdMap>,
+}
+
+/// Owners of a bind mount's files (mount_setattr(2), MOUNT_ATTR_IDMAP).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IdMap {
+    /// The mappings.
+    pub ids: Ids,
+    /// Map all mounts below, too.
+    pub recursive: bool,
+}
+
+/// Where a mount's mappings come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ids {
+    /// From config.json: the mount's own, or those of the container's new user
+    /// namespace.
+    Mappings {
+        /// User ids.
+        uids: Vec<Mapping>,
+        /// Group ids.
+        gids: Vec<Mapping>,
+    },
+    /// From the user namespace that the container joins.
+    Namespace(PathBuf),
 }
 
 impl Mount {
@@ -99,6 +129,7 @@ enum Act {
     Propagate(u64),
     Recursive { set: u64, clear: u64 },
     CopyUp,
+    MapIds { recursive: bool },
     Nothing,
 }
 
@@ -220,6 +251,8 @@ fn option(name: &str) -> Option<Act> {
             clear: a::NOSYMFOLLOW,
         },
         "tmpcopyup" => Act::CopyUp,
+        "idmap" => Act::MapIds { recursive: false },
+        "ridmap" => Act::MapIds { recursive: true },
         _ => return None,
     })
 }
@@ -235,6 +268,7 @@ pub fn known_options() -> Vec<&'static str> {
         "diratime",
         "dirsync",
         "exec",
+        "idmap",
         "iversion",
         "lazytime",
         "loud",
@@ -258,6 +292,7 @@ pub fn known_options() -> Vec<&'static str> {
         "relatime",
         "remount",
         "rexec",
+        "ridmap",
         "rnoatime",
         "rnodev",
         "rnodiratime",
@@ -296,14 +331,9 @@ pub(super) fn plan(
     given: &oci_spec::runtime::Mount,
     bundle: &Path,
     label: Option<&str>,
+    namespaces: &Namespaces,
 ) -> Result<Mount> {
     let at = format!("mounts[{index}]");
-    if given.uid_mappings().is_some() || given.gid_mappings().is_some() {
-        return Err(Error::property(
-            format!("{at}.uidMappings"),
-            "id-mapped mounts are not supported",
-        ));
-    }
     let fstype = given.typ().clone().unwrap_or_default();
     // A relative destination is deprecated and counts from the root
     // (config.md, Mounts).
@@ -318,7 +348,8 @@ pub(super) fn plan(
         ..Mount::default()
     };
     let mut data: Vec<&str> = Vec::new();
-    for (i, name) in given.options().iter().flatten().enumerate() {
+    let mut map_ids = None;
+    for name in given.options().iter().flatten() {
         match option(name) {
             Some(Act::Set(flag)) => {
                 mount.flags |= flag;
@@ -334,11 +365,10 @@ pub(super) fn plan(
                 mount.recursive_clear = (mount.recursive_clear & !set) | clear;
             }
             Some(Act::CopyUp) => mount.copy_up = true,
-            Some(Act::Nothing) => {}
-            None if matches!(name.as_str(), "idmap" | "ridmap") => {
-                let at = format!("{at}.options[{i}]");
-                return Err(Error::property(at, "id-mapped mounts are not supported"));
+            Some(Act::MapIds { recursive }) => {
+                map_ids = Some(map_ids.unwrap_or(false) || recursive);
             }
+            Some(Act::Nothing) => {}
             None => data.push(name),
         }
     }
@@ -373,6 +403,7 @@ pub(super) fn plan(
         // Options for a file system have no effect on what is mounted already.
         data.clear();
     }
+    mount.id_map = id_map(&at, given, map_ids, mount.is_bind(), namespaces)?;
     mount.data = data.join(",");
     if let Some(label) = label.filter(|label| !label.is_empty())
         && !mount.is_bind()
@@ -385,6 +416,62 @@ pub(super) fn plan(
         mount.data = format!("{}{separator}context=\"{label}\"", mount.data);
     }
     Ok(mount)
+}
+
+/// The mappings of a mount (config.md, Mounts: idmap, ridmap, uidMappings,
+/// gidMappings). `option` is whether one of the options is there, and maps the
+/// mounts below, too.
+fn id_map(
+    at: &str,
+    given: &oci_spec::runtime::Mount,
+    option: Option<bool>,
+    bind: bool,
+    namespaces: &Namespaces,
+) -> Result<Option<IdMap>> {
+    let uids = mappings(given.uid_mappings());
+    let gids = mappings(given.gid_mappings());
+    let own = match (uids.is_empty(), gids.is_empty()) {
+        (true, true) => false,
+        (false, false) => true,
+        (true, false) => {
+            return Err(Error::property(
+                format!("{at}.uidMappings"),
+                "is missing beside gidMappings",
+            ));
+        }
+        (false, true) => {
+            return Err(Error::property(
+                format!("{at}.gidMappings"),
+                "is missing beside uidMappings",
+            ));
+        }
+    };
+    if !own && option.is_none() {
+        return Ok(None);
+    }
+    if !bind {
+        let fault = Error::property(at, "only a bind mount can map ids");
+        return Err(fault.hint("take uidMappings, gidMappings, idmap and ridmap away"));
+    }
+    let joined = &namespaces.join;
+    let ids = match joined.iter().find(|join| join.kind == Kind::User) {
+        _ if own => Ids::Mappings { uids, gids },
+        Some(join) => Ids::Namespace(join.path.clone()),
+        None if namespaces.makes(Kind::User) => Ids::Mappings {
+            uids: namespaces.uid_mappings.clone(),
+            gids: namespaces.gid_mappings.clone(),
+        },
+        None => {
+            return Err(Error::property(
+                format!("{at}.options"),
+                "idmap needs uidMappings and gidMappings, or a user namespace whose it takes",
+            ));
+        }
+    };
+    Ok(Some(IdMap {
+        ids,
+        recursive: option.unwrap_or(false),
+    }))
 }
 
 /// What linux.rootfsPropagation becomes.

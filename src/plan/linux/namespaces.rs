@@ -106,6 +106,16 @@ impl Namespaces {
     }
 }
 
+/// Ranges of ids as config.json has them.
+pub(super) fn mappings(given: &Option<Vec<LinuxIdMapping>>) -> Vec<Mapping> {
+    let one = |m: &LinuxIdMapping| Mapping {
+        inside: m.container_id(),
+        outside: m.host_id(),
+        size: m.size(),
+    };
+    given.iter().flatten().map(one).collect()
+}
+
 pub(super) fn kind(typ: LinuxNamespaceType) -> Kind {
     match typ {
         LinuxNamespaceType::Mount => Kind::Mount,
@@ -145,16 +155,8 @@ pub(super) fn plan(input: &Input, linux: &Linux) -> Result<Namespaces> {
     }
     all.new.sort();
     all.join.sort_by_key(|join| join.kind);
-    let maps = |given: &Option<Vec<LinuxIdMapping>>| -> Vec<Mapping> {
-        let one = |m: &LinuxIdMapping| Mapping {
-            inside: m.container_id(),
-            outside: m.host_id(),
-            size: m.size(),
-        };
-        given.iter().flatten().map(one).collect()
-    };
-    all.uid_mappings = maps(linux.uid_mappings());
-    all.gid_mappings = maps(linux.gid_mappings());
+    all.uid_mappings = mappings(linux.uid_mappings());
+    all.gid_mappings = mappings(linux.gid_mappings());
     let mapped = !all.uid_mappings.is_empty() || !all.gid_mappings.is_empty();
     if mapped && !all.has(Kind::User) {
         let fault = Error::property("linux.uidMappings", "is set but there is no user namespace");

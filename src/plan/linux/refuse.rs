@@ -1,7 +1,7 @@
 //! What this backend cannot honour, which is refused by its path, and what has
 //! no effect on Linux, which is listed.
 
-use oci_spec::runtime::Linux;
+use oci_spec::runtime::{Linux, LinuxSeccomp, LinuxSeccompAction};
 
 use crate::config::{Config, Ignored};
 use crate::error::{Error, Result};
@@ -42,16 +42,7 @@ pub(super) fn unsupported(input: &Input, linux: &Linux) -> Result<()> {
         }
     }
     if let Some(seccomp) = linux.seccomp() {
-        if seccomp.listener_path().is_some() {
-            return refuse("linux.seccomp.listenerPath", "is not supported");
-        }
-        if seccomp
-            .listener_metadata()
-            .as_ref()
-            .is_some_and(|m| !m.is_empty())
-        {
-            return refuse("linux.seccomp.listenerMetadata", "is not supported");
-        }
+        listener(seccomp)?;
     }
     let resources = linux.resources().as_ref();
     if resources.is_some_and(|r| r.rdma().as_ref().is_some_and(|rdma| !rdma.is_empty())) {
@@ -64,6 +55,47 @@ pub(super) fn unsupported(input: &Input, linux: &Linux) -> Result<()> {
             "linux.resources.unified",
             "needs cgroup v2, which this host has not",
         );
+    }
+    Ok(())
+}
+
+/// What stands in the way of handing calls to a seccomp agent (config-linux.md,
+/// Seccomp).
+fn listener(seccomp: &LinuxSeccomp) -> Result<()> {
+    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let path = seccomp
+        .listener_path()
+        .as_ref()
+        .filter(|path| !path.as_os_str().is_empty());
+    if given(seccomp.listener_metadata()) && path.is_none() {
+        return Err(Error::property(
+            "linux.seccomp.listenerMetadata",
+            "is set but listenerPath is not",
+        ));
+    }
+    let notify = LinuxSeccompAction::ScmpActNotify;
+    if seccomp.default_action() == notify {
+        return Err(Error::property(
+            "linux.seccomp.defaultAction",
+            "cannot be SCMP_ACT_NOTIFY: no call would be left to reach the agent by",
+        ));
+    }
+    for (i, rule) in seccomp.syscalls().iter().flatten().enumerate() {
+        if rule.action() != notify {
+            continue;
+        }
+        if path.is_none() {
+            return Err(Error::property(
+                "linux.seccomp.listenerPath",
+                format_args!("is missing; linux.seccomp.syscalls[{i}] needs it"),
+            ));
+        }
+        if rule.names().iter().any(|name| name == "sendmsg") {
+            return Err(Error::property(
+                format!("linux.seccomp.syscalls[{i}]"),
+                "SCMP_ACT_NOTIFY cannot be for sendmsg, by which the agent is reached",
+            ));
+        }
     }
     Ok(())
 }

@@ -121,6 +121,9 @@ fn show_mount(mount: &Mount, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             options.push(name.into());
         }
     }
+    if let Some(map) = &mount.id_map {
+        options.push(if map.recursive { "ridmap" } else { "idmap" }.into());
+    }
     options.extend(
         mount
             .propagation

@@ -37,7 +37,7 @@ pub fn from_read_only_mount() {
 
 fn read_only_mount() -> io::Result<OwnedFd> {
     use std::os::fd::AsFd;
-    let copy = mount::detached_copy(Path::new(SELF))?;
+    let copy = mount::detached_copy(Path::new(SELF), false)?;
     mount::set_attributes(copy.as_fd(), READ_ONLY, 0, false)?;
     Ok(copy)
 }

@@ -177,7 +177,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 pub fn send_descriptor(
     socket: BorrowedFd<'_>,
     message: &[u8],
-    fd: BorrowedFd<'_>,
+    fd: &impl AsRawFd,
 ) -> io::Result<()> {
     let iov = [io::IoSlice::new(message)];
     let fds = [fd.as_raw_fd()];
