@@ -32,9 +32,17 @@ pub(super) fn fork(launch: &Launch) -> Result<Forked> {
     process::fork().doing("fork", "the container's process")
 }
 
+/// What the host gives, such as interfaces, is in the journal here.
+#[derive(Debug, Default)]
+pub(super) struct Given;
+
+impl Given {
+    pub(super) fn keep(&mut self) {}
+}
+
 /// A process counts as the jail's from its attach on: there is nothing to
 /// admit it to.
-pub(super) fn admit(_: &Launch, _: i32, _: Option<&mut Journal>) -> Result<()> {
+pub(super) fn admit(_: &Launch, _: i32, _: Option<&mut Journal>, _: &mut Given) -> Result<()> {
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use oci_spec::runtime::Process;
 use super::Launch;
 use super::handshake::{Channel, Message};
 use crate::apply::journal::Journal;
+use crate::apply::linux::net_device::{self, Moved};
 use crate::apply::linux::{Inside, cgroup, mapped, perform_inside};
 use crate::config::Config;
 use crate::error::{Context, Error, Result};
@@ -201,9 +202,41 @@ fn spec_flag(kind: oci_spec::runtime::LinuxNamespaceType) -> CloneFlags {
     }
 }
 
-/// What brig does to the new process before it goes on: its ids, cgroup and
-/// OOM score, for which it lacks the privilege itself.
-pub(super) fn admit(launch: &Launch, pid: i32, _: Option<&mut Journal>) -> Result<()> {
+/// What the host gives to a container; when this is dropped without
+/// [`Given::keep`], the host has it again.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    devices: Vec<Moved>,
+    /// Where they are. It outlives the container's process.
+    namespace: Option<OwnedFd>,
+}
+
+impl Given {
+    /// The container is there and keeps it: what its namespace does with its
+    /// devices in the end is the kernel's business (config-linux.md, Namespace
+    /// Lifecycle and Container Termination).
+    pub(super) fn keep(&mut self) {
+        self.devices.clear();
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        if let Some(namespace) = &self.namespace {
+            let devices = self.devices.iter();
+            devices.for_each(|device| device.take_back(namespace.as_fd()));
+        }
+    }
+}
+
+/// What brig does to the new process before it goes on: its ids, cgroup, OOM
+/// score and network devices, for which it lacks the privilege itself.
+pub(super) fn admit(
+    launch: &Launch,
+    pid: i32,
+    _: Option<&mut Journal>,
+    given: &mut Given,
+) -> Result<()> {
     let optional = crate::sys::host_facts().euid != 0;
     match (&launch.init, &launch.state.cgroup) {
         (Some(init), _) => {
@@ -242,6 +275,24 @@ pub(super) fn admit(launch: &Launch, pid: i32, _: Option<&mut Journal>) -> Resul
     }
     if let Some(all) = namespaces(launch).filter(|all| all.makes(Kind::User)) {
         write_maps(pid, &all.uid_mappings, &all.gid_mappings, "linux")?;
+    }
+    give_devices(launch, pid, given)
+}
+
+fn give_devices(launch: &Launch, pid: i32, given: &mut Given) -> Result<()> {
+    let steps = launch.init.iter().flat_map(|init| &init.plan.steps);
+    for step in steps {
+        let Step::Linux(LinuxStep::NetDevice { device, name }) = step else {
+            continue;
+        };
+        if given.namespace.is_none() {
+            let joined = namespaces(launch).and_then(|all| all.joined(Kind::Network));
+            given.namespace = Some(net_device::namespace(pid, joined)?);
+        }
+        if let Some(namespace) = &given.namespace {
+            let moved = net_device::give(device, name, namespace.as_fd())?;
+            given.devices.push(moved);
+        }
     }
     Ok(())
 }
@@ -467,6 +518,7 @@ pub(super) fn confine(launch: &Launch, process: &Process, pid: i32) -> Result<()
     attributes::scheduling(process, launch.init.is_some())?;
     attributes::rlimits(process)?;
     attributes::personality(launch.config)?;
+    attributes::memory_policy(launch.config)?;
     attributes::labels(process)?;
     let nnp = process.no_new_privileges().unwrap_or(false);
     if nnp {

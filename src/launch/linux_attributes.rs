@@ -7,7 +7,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use oci_spec::runtime::{
     Capabilities as SpecSet, IOPriorityClass, LinuxPersonalityDomain, LinuxSchedulerFlag,
-    LinuxSchedulerPolicy, PosixRlimitType, Process,
+    LinuxSchedulerPolicy, MemoryPolicyFlagType, MemoryPolicyModeType, PosixRlimitType, Process,
 };
 
 use crate::config::Config;
@@ -92,6 +92,69 @@ fn cpu_set(list: &str) -> Option<CpuSet> {
         }
     }
     Some(set)
+}
+
+/// Sets where the container's memory comes from (config-linux.md, Memory
+/// policy).
+pub(super) fn memory_policy(config: &Config) -> Result<()> {
+    use MemoryPolicyFlagType as Flag;
+    use MemoryPolicyModeType as Mode;
+    let linux = config.spec.linux().as_ref();
+    let Some(policy) = linux.and_then(|linux| linux.memory_policy().as_ref()) else {
+        return Ok(());
+    };
+    // linux/mempolicy.h
+    let mode = match policy.mode() {
+        Mode::MpolDefault => 0,
+        Mode::MpolPreferred => 1,
+        Mode::MpolBind => 2,
+        Mode::MpolInterleave => 3,
+        Mode::MpolLocal => 4,
+        Mode::MpolPreferredMany => 5,
+        Mode::MpolWeightedInterleave => 6,
+    };
+    let flags = policy.flags().iter().flatten();
+    let mode = flags.fold(mode, |mode, flag| {
+        mode | match flag {
+            Flag::MpolFStaticNodes => 1 << 15,
+            Flag::MpolFRelativeNodes => 1 << 14,
+            Flag::MpolFNumaBalancing => 1 << 13,
+        }
+    });
+    let list = policy.nodes().as_deref().unwrap_or_default();
+    let nodes = node_mask(list).ok_or_else(|| {
+        let cause = format!("{list:?} is not a list like 0-3,7");
+        Error::property("linux.memoryPolicy.nodes", cause)
+    })?;
+    process::set_memory_policy(mode, &nodes).map_err(|e| {
+        let fault = Error::new("set", "linux.memoryPolicy", crate::error::io_name(&e));
+        match e.raw_os_error() {
+            Some(libc::EINVAL) => fault.hint("the nodes must exist and fit the mode"),
+            Some(libc::ENOSYS) => fault.hint("this kernel has no NUMA"),
+            _ => fault,
+        }
+    })
+}
+
+fn node_mask(list: &str) -> Option<Vec<libc::c_ulong>> {
+    const WORD: usize = libc::c_ulong::BITS as usize;
+    let mut mask = Vec::new();
+    for part in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.parse::<usize>().ok()?, last.parse::<usize>().ok()?);
+        // More nodes than any kernel has (MAX_NUMNODES).
+        if first > last || last >= 1 << 12 {
+            return None;
+        }
+        for node in first..=last {
+            let (word, bit) = (node / WORD, node % WORD);
+            if mask.len() <= word {
+                mask.resize(word + 1, 0);
+            }
+            mask[word] |= 1 << bit;
+        }
+    }
+    Some(mask)
 }
 
 /// Sets the limits of `process.rlimits`.

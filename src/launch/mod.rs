@@ -128,8 +128,21 @@ pub fn launch(launch: &Launch, journal: Option<&mut Journal>) -> Result<Launched
     };
     drop(theirs);
     let channel = Channel::new(ours);
-    let process = follow(launch, pid, &channel, journal).inspect_err(|_| end(pid))?;
-    Ok(Launched { process, channel })
+    let mut given = backend::Given::default();
+    let followed = follow(launch, pid, &channel, journal, &mut given);
+    match followed {
+        Ok(process) => Ok(Launched {
+            process,
+            channel,
+            given,
+        }),
+        Err(error) => {
+            // Before what the process holds goes with it.
+            drop(given);
+            end(pid);
+            Err(error)
+        }
+    }
 }
 
 /// A process that is ready. The first one of a container ends when this is
@@ -140,6 +153,7 @@ pub struct Launched {
     /// The process.
     pub process: state::Process,
     channel: Channel,
+    given: backend::Given,
 }
 
 impl Launched {
@@ -147,8 +161,10 @@ impl Launched {
     ///
     /// # Errors
     /// It has died.
-    pub fn release(self) -> Result<()> {
-        self.channel.send(&Message::Go)
+    pub fn release(mut self) -> Result<()> {
+        self.channel.send(&Message::Go)?;
+        self.given.keep();
+        Ok(())
     }
 }
 
@@ -158,10 +174,11 @@ fn follow(
     pid: i32,
     channel: &Channel,
     mut journal: Option<&mut Journal>,
+    given: &mut backend::Given,
 ) -> Result<state::Process> {
     let start_time = sys::process_start_time(pid);
     let start_time = start_time.ok_or_else(|| died(pid))?;
-    backend::admit(launch, pid, journal.as_deref_mut())?;
+    backend::admit(launch, pid, journal.as_deref_mut(), given)?;
     channel.send(&Message::Enter(pid))?;
     let process = state::Process { pid, start_time };
     let mut will_exec = false;

@@ -5,6 +5,7 @@ pub mod cgroup;
 mod devices;
 mod inroot;
 mod mounts;
+pub mod net_device;
 mod root;
 
 use std::fs::File;
@@ -174,7 +175,8 @@ pub fn perform_inside(step: &LinuxStep, cx: &mut Inside) -> Result<()> {
         LinuxStep::ReadonlyRoot => root::read_only(Path::new("/"), false),
         LinuxStep::Readonly { path } => root::read_only_path(path),
         LinuxStep::Mask { path } => root::mask(path),
-        LinuxStep::Namespaces(_) => Ok(()),
+        // brig has done it, as root of the host.
+        LinuxStep::Namespaces(_) | LinuxStep::NetDevice { .. } => Ok(()),
         LinuxStep::Cgroup { .. } | LinuxStep::MadePath { .. } => {
             Err(Error::text(format_args!("{step:?} is not a step inside")))
         }

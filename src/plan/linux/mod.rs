@@ -49,6 +49,13 @@ pub enum Step {
     },
     /// Makes and joins namespaces while the process is forked.
     Namespaces(Namespaces),
+    /// Moves a network device of the host to the network namespace.
+    NetDevice {
+        /// Its name on the host.
+        device: String,
+        /// Its name inside; `%d` in it stands for a number.
+        name: String,
+    },
     /// Sets the host name.
     Hostname {
         /// The name.
@@ -145,6 +152,7 @@ pub fn plan(input: &Input) -> Result<Plan> {
     }
     let sysctls = sysctls(&linux, &namespaces)?;
     steps.push(Step::Namespaces(namespaces.clone()));
+    steps.extend(net_devices(&linux, &namespaces)?);
     if let Some(name) = config
         .spec
         .hostname()
@@ -291,6 +299,44 @@ fn cgroup(input: &Input, linux: &oci_spec::runtime::Linux, userns: bool) -> Resu
         optional,
         resources,
     })
+}
+
+/// The network devices that the container takes (config-linux.md, Network
+/// Devices).
+fn net_devices(linux: &oci_spec::runtime::Linux, namespaces: &Namespaces) -> Result<Vec<Step>> {
+    let mut all: Vec<_> = linux.net_devices().iter().flatten().collect();
+    all.sort_by_key(|(device, _)| device.as_str());
+    if !all.is_empty() && !namespaces.has(Kind::Network) {
+        let fault = Error::property(
+            "linux.netDevices",
+            "is set but there is no network namespace",
+        );
+        return Err(fault.hint("add {\"type\": \"network\"} to linux.namespaces"));
+    }
+    let mut steps = Vec::new();
+    for (device, given) in all {
+        let name = given.name().as_ref().filter(|name| !name.is_empty());
+        let name = name.unwrap_or(device);
+        let at = format!("linux.netDevices.{device}");
+        // The kernel's rules (dev_valid_name), and its template.
+        let valid = |name: &str| {
+            let odd = |c: char| c == '/' || c == ':' || c.is_ascii_whitespace() || c == '\0';
+            (1..16).contains(&name.len()) && name != "." && name != ".." && !name.contains(odd)
+        };
+        let template = name.matches('%').count() == 1 && name.contains("%d");
+        if !valid(device) || device.contains('%') {
+            return Err(Error::property(at, "is not a name for a network device"));
+        }
+        if !valid(name) || (name.contains('%') && !template) {
+            let cause = format!("{name:?} is not a name for a network device");
+            return Err(Error::property(format!("{at}.name"), cause));
+        }
+        steps.push(Step::NetDevice {
+            device: device.clone(),
+            name: name.clone(),
+        });
+    }
+    Ok(steps)
 }
 
 /// Only parameters of a namespace that the container has are its own; any

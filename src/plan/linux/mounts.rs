@@ -453,10 +453,9 @@ fn id_map(
         let fault = Error::property(at, "only a bind mount can map ids");
         return Err(fault.hint("take uidMappings, gidMappings, idmap and ridmap away"));
     }
-    let joined = &namespaces.join;
-    let ids = match joined.iter().find(|join| join.kind == Kind::User) {
+    let ids = match namespaces.joined(Kind::User) {
         _ if own => Ids::Mappings { uids, gids },
-        Some(join) => Ids::Namespace(join.path.clone()),
+        Some(path) => Ids::Namespace(path.into()),
         None if namespaces.makes(Kind::User) => Ids::Mappings {
             uids: namespaces.uid_mappings.clone(),
             gids: namespaces.gid_mappings.clone(),

@@ -2,7 +2,7 @@
 //! for Time Namespace).
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,12 @@ impl Namespaces {
     /// Whether the container has one of this kind that is not the runtime's.
     pub fn has(&self, kind: Kind) -> bool {
         self.new.contains(&kind) || self.join.iter().any(|join| join.kind == kind)
+    }
+
+    /// The file that stands for the one of this kind that is joined.
+    pub fn joined(&self, kind: Kind) -> Option<&Path> {
+        let join = self.join.iter().find(|join| join.kind == kind)?;
+        Some(&join.path)
     }
 
     /// Whether one of this kind is made.

@@ -12,16 +12,6 @@ pub(super) fn unsupported(input: &Input, linux: &Linux) -> Result<()> {
     if linux.intel_rdt().is_some() {
         return refuse("linux.intelRdt", "is not supported");
     }
-    if linux
-        .net_devices()
-        .as_ref()
-        .is_some_and(|devices| !devices.is_empty())
-    {
-        return refuse("linux.netDevices", "is not supported");
-    }
-    if linux.memory_policy().is_some() {
-        return refuse("linux.memoryPolicy", "is not supported");
-    }
     let process = input.config.process();
     let given = |label: &Option<String>| label.as_ref().is_some_and(|label| !label.is_empty());
     if !input.host.apparmor && process.is_some_and(|p| given(p.apparmor_profile())) {

@@ -49,6 +49,7 @@ impl fmt::Display for Step {
                 }
                 Ok(())
             }
+            Step::NetDevice { device, name } => write!(f, "network device {device} as {name}"),
             Step::Hostname { name } => write!(f, "hostname {name}"),
             Step::Domainname { name } => write!(f, "domainname {name}"),
             Step::Root {

@@ -157,6 +157,29 @@ pub fn set_personality(domain: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Sets where the process's memory comes from (set_mempolicy(2)). `nodes` is a
+/// mask, the lowest node in the first word's lowest bit.
+///
+/// # Errors
+/// EINVAL for nodes that do not exist or do not fit the mode; ENOSYS without
+/// NUMA.
+pub fn set_memory_policy(mode: i32, nodes: &[libc::c_ulong]) -> io::Result<()> {
+    // The kernel takes one bit less than it is told (set_mempolicy(2), BUGS).
+    let bits = match nodes.len() {
+        0 => 0,
+        words => words * libc::c_ulong::BITS as usize + 1,
+    };
+    let mask = if nodes.is_empty() {
+        std::ptr::null()
+    } else {
+        nodes.as_ptr()
+    };
+    // SAFETY: the mask is null, or has at least `bits` - 1 bits, which is what
+    // the kernel reads.
+    Errno::result(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) })?;
+    Ok(())
+}
+
 /// Sets class and priority of the process's I/O (ioprio_set(2)).
 ///
 /// # Errors
