@@ -36,7 +36,7 @@ fn linux() -> serde_json::Value {
     json!({
         "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
         "capabilities": capabilities,
-        "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": false},
+        "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": true},
         "seccomp": {
             "enabled": true,
             "actions": [

@@ -648,6 +648,7 @@ impl Target<'_> {
             let reserved = format!("hugetlb.{}.rsvd.limit_in_bytes", page.page_size());
             self.set_if_there("hugetlb", &reserved, page.limit(), "hugepageLimits")?;
         }
+        self.rdma(r)?;
         if let Some(network) = r.network() {
             if let Some(class) = network.class_id() {
                 self.set("net_cls", "net_cls.classid", class, "network.classID")?;
@@ -762,6 +763,7 @@ impl Target<'_> {
             let reserved = format!("hugetlb.{}.rsvd.max", page.page_size());
             self.set_if_there("hugetlb", &reserved, page.limit(), "hugepageLimits")?;
         }
+        self.rdma(r)?;
         let mut unified: Vec<_> = r.unified().iter().flatten().collect();
         unified.sort();
         for (file, value) in unified {
@@ -815,6 +817,24 @@ impl Target<'_> {
             if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
                 self.set("cpuset", file, value, property)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Both versions have one file with a line for each device.
+    fn rdma(&self, r: &LinuxResources) -> Result<()> {
+        for (device, limits) in r.rdma().iter().flatten() {
+            let both = [
+                ("hca_handle", limits.hca_handles()),
+                ("hca_object", limits.hca_objects()),
+            ];
+            let mut line = device.clone();
+            for (name, limit) in both {
+                if let Some(limit) = limit {
+                    line.push_str(&format!(" {name}={limit}"));
+                }
+            }
+            self.set("rdma", "rdma.max", line, &format!("rdma.{device}"))?;
         }
         Ok(())
     }

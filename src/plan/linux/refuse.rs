@@ -35,8 +35,11 @@ pub(super) fn unsupported(input: &Input, linux: &Linux) -> Result<()> {
         listener(seccomp)?;
     }
     let resources = linux.resources().as_ref();
-    if resources.is_some_and(|r| r.rdma().as_ref().is_some_and(|rdma| !rdma.is_empty())) {
-        return refuse("linux.resources.rdma", "is not supported");
+    for (device, limits) in resources.iter().flat_map(|r| r.rdma().iter().flatten()) {
+        if limits.hca_handles().is_none() && limits.hca_objects().is_none() {
+            let at = format!("linux.resources.rdma.{device}");
+            return refuse(&at, "has neither hcaHandles nor hcaObjects");
+        }
     }
     if resources.is_some_and(|r| r.unified().as_ref().is_some_and(|u| !u.is_empty()))
         && !input.host.cgroup2
