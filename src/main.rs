@@ -7,6 +7,7 @@ mod config;
 mod container;
 mod error;
 mod host;
+mod image;
 mod launch;
 mod plan;
 mod policy;

@@ -1,5 +1,6 @@
 //! Calls of Linux.
 
+pub mod attributes;
 pub mod bpf;
 pub mod mount;
 pub mod namespace;
