@@ -111,6 +111,11 @@ pub enum Command {
     Plan(Plan),
     /// Take back what killed runtimes and reboots left behind
     Gc(Gc),
+    /// Make a bundle of an image
+    Unpack(Unpack),
+    /// Tell what an image layout or an archive holds
+    #[command(subcommand, disable_help_subcommand = true)]
+    Image(Image),
 }
 
 #[derive(Debug, Args)]
@@ -168,11 +173,21 @@ pub struct Run {
     /// Do not adopt orphaned processes of the container
     #[arg(long)]
     pub no_subreaper: bool,
-    /// The container's id
-    pub id: String,
+    /// Image to run in place of a bundle, which is made and removed
+    #[arg(long, value_name = "SOURCE[:REF]", conflicts_with_all = ["bundle", "bundle_argument"])]
+    pub image: Option<String>,
+    /// The image's platform, as linux/arm64 [default: this host's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", requires = "image")]
+    pub platform: Option<String>,
+    /// The container's id [default, of an image: a new one]
+    #[arg(required_unless_present = "image")]
+    pub id: Option<String>,
     /// The bundle, when not given by --bundle
     #[arg(value_name = "BUNDLE", conflicts_with = "bundle")]
     pub bundle_argument: Option<PathBuf>,
+    /// What to run in place of the image's Cmd
+    #[arg(last = true, value_name = "CMD", requires = "image")]
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -348,4 +363,44 @@ pub struct Gc {
     /// Print what would be taken back, and take nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Unpack {
+    /// Image layout, oci-archive or docker-archive, and a tag or digest in it
+    #[arg(long, value_name = "SOURCE[:REF]")]
+    pub image: String,
+    /// The image's platform, as linux/arm64 [default: this host's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Leave owners and device nodes out: all files belong to the caller
+    #[arg(long)]
+    pub rootless: bool,
+    /// Directory to make, or an empty one
+    pub bundle: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// List the images
+    Ls(ImageLs),
+    /// Print the images' manifests and configurations as JSON
+    Inspect(ImageInspect),
+}
+
+#[derive(Debug, Args)]
+pub struct ImageLs {
+    /// Form of the list
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub format: TableFormat,
+    /// Image layout, oci-archive or docker-archive
+    #[arg(value_name = "LAYOUT[:REF]")]
+    pub image: String,
+}
+
+#[derive(Debug, Args)]
+pub struct ImageInspect {
+    /// Image layout, oci-archive or docker-archive, and a tag or digest in it
+    #[arg(value_name = "LAYOUT[:REF]")]
+    pub image: String,
 }

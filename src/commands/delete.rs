@@ -7,7 +7,7 @@ use super::Session;
 use crate::apply::{self, journal::Journal};
 use crate::config::Config;
 use crate::container::directory::Lock;
-use crate::container::{Directory, State, Status, control, signal, status};
+use crate::container::{Directory, State, Status, control, signal, status, temporary};
 use crate::error::{Error, Kind, Result};
 use crate::launch::hooks;
 use crate::report;
@@ -19,7 +19,15 @@ pub fn command(session: &Session, id: &str, force: bool) -> Result<()> {
     let directory = Directory::of(&session.root, id)?;
     let lock = match directory.lock() {
         Ok(lock) => lock,
-        Err(error) if force && error.kind == Kind::NoContainer => return Ok(()),
+        Err(error) if error.kind == Kind::NoContainer => {
+            // A run may have been killed while it made the bundle.
+            let was_there = temporary::remove_left(&session.root, id)?;
+            return if force || was_there {
+                Ok(())
+            } else {
+                Err(error)
+            };
+        }
         Err(error) => return Err(error),
     };
     let state = match directory.load() {
@@ -56,6 +64,10 @@ pub fn remove(
     lock: Lock,
 ) -> Result<()> {
     take_back(directory, state)?;
+    if let Some(state) = state {
+        // While the id is still taken: the next run of it makes its own.
+        temporary::remove_with(directory, &state.bundle)?;
+    }
     directory.remove(lock)?;
     if let (Some(state), Some(all)) = (state, config.and_then(|c| c.spec.hooks().as_ref())) {
         poststop(state, all);

@@ -3,7 +3,7 @@
 use super::{Session, delete};
 use crate::cli::Gc;
 use crate::config::Config;
-use crate::container::Directory;
+use crate::container::{Directory, temporary};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -19,6 +19,14 @@ pub fn command(session: &Session, args: &Gc) -> Result<()> {
         }
         if let Err(error) = reclaim(&directory) {
             failures.push(format!("{}: {error}", directory.id()));
+        }
+    }
+    for id in temporary::left(&session.root)? {
+        super::write(&format!("{id}: its run was killed, its bundle is left\n"))?;
+        if !args.dry_run
+            && let Err(error) = temporary::remove_left(&session.root, &id)
+        {
+            failures.push(format!("{id}: {error}"));
         }
     }
     if failures.is_empty() {

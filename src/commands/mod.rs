@@ -6,6 +6,7 @@ mod events;
 mod exec;
 mod features;
 mod gc;
+mod image;
 mod kill;
 mod list;
 mod pause;
@@ -15,6 +16,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod unpack;
 mod update;
 
 use std::io::Write;
@@ -149,6 +151,8 @@ fn run(
         Command::Spec(args) => done(spec::command(&args)),
         Command::Plan(args) => done(plan::command(session, &args)),
         Command::Gc(args) => done(gc::command(session, &args)),
+        Command::Unpack(args) => done(unpack::command(&args)),
+        Command::Image(args) => done(image::command(&args)),
     }
 }
 

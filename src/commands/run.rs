@@ -1,17 +1,89 @@
-//! `brig run`: create and start, and in the foreground wait and remove.
+//! `brig run`: create and start, and in the foreground wait and remove. With an
+//! image, its bundle is made before and removed with the container.
 
+use std::hash::{BuildHasher, RandomState};
+use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Session, create, start};
+use super::image::{self, Interrupts};
+use super::{Session, create, start, unpack};
 use crate::cli::Run;
+use crate::container::Temporary;
 use crate::error::Result;
+use crate::image::config::Wishes;
+use crate::image::go_on;
+use crate::image::progress::Progress;
 use crate::launch::{Passed, foreground};
 use crate::report;
 
-pub fn command(session: &Session, args: Run, passed: Passed) -> Result<ExitCode> {
-    let bundle = create::bundle(args.io.bundle.clone().or(args.bundle_argument))?;
+pub fn command(session: &Session, mut args: Run, passed: Passed) -> Result<ExitCode> {
+    let Some(text) = args.image.take() else {
+        let id = args.id.take().unwrap_or_default();
+        let bundle = create::bundle(args.io.bundle.clone().or(args.bundle_argument.take()))?;
+        return run(session, &args, &id, bundle, passed, None);
+    };
+    let id = args.id.take().unwrap_or_else(new_id);
+    let watch = Interrupts::catch()?;
+    let image = image::find(&text, args.platform.as_deref(), &watch)?;
+    let temporary = Temporary::create(&session.root, &id)?;
+    let wishes = Wishes {
+        command: std::mem::take(&mut args.command),
+        terminal: args.io.console_socket.is_some() || (!args.detach && on_terminal()),
+        hostname: Some(id.clone()),
+        rootless: !nix::unistd::geteuid().is_root(),
+    };
+    let mut progress = Progress::new("unpack", image.size(), false);
+    let bundle = temporary.path().to_owned();
+    let result = unpack::bundle_of(
+        &image,
+        &bundle,
+        &wishes,
+        &mut progress,
+        &watch,
+        &mut |line| report::debug(|| line),
+    )
+    .and_then(|_| {
+        drop(progress);
+        run(session, &args, &id, bundle, passed, Some(watch))
+    });
+    // The container that has the bundle takes it along; otherwise it goes here.
+    match crate::container::Directory::of(&session.root, &id) {
+        Ok(directory) if directory.exists() => result,
+        _ => match temporary.remove() {
+            Ok(()) => result,
+            Err(left) => {
+                report::warning(&left.to_string());
+                result
+            }
+        },
+    }
+}
+
+/// Whether a person types there and reads what is printed.
+fn on_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
+/// An id for a container that was given none.
+fn new_id() -> String {
+    let number = RandomState::new().hash_one(std::process::id());
+    format!("run-{:012x}", number & 0xffff_ffff_ffff)
+}
+
+fn run(
+    session: &Session,
+    args: &Run,
+    id: &str,
+    bundle: PathBuf,
+    passed: Passed,
+    watch: Option<Interrupts>,
+) -> Result<ExitCode> {
     if args.detach {
-        let mut created = create::create(session, &args.id, bundle, &args.io, passed, true, None)?;
+        if let Some(watch) = &watch {
+            go_on(watch)?;
+        }
+        let mut created = create::create(session, id, bundle, &args.io, passed, true, None)?;
         let started = start::start(&created.directory, &mut created.state, &created.config);
         return match started {
             Ok(()) => Ok(ExitCode::SUCCESS),
@@ -23,7 +95,11 @@ pub fn command(session: &Session, args: Run, passed: Passed) -> Result<ExitCode>
     }
     let (ours, theirs) = foreground::console_pair(args.io.console_socket.is_some())?;
     let signals = foreground::Signals::catch()?;
-    let mut created = create::create(session, &args.id, bundle, &args.io, passed, false, theirs)?;
+    if let Some(watch) = watch {
+        // From here on they are the program's.
+        go_on(&watch)?;
+    }
+    let mut created = create::create(session, id, bundle, &args.io, passed, false, theirs)?;
     let terminal = created
         .config
         .process()

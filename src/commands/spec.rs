@@ -15,13 +15,10 @@ pub fn command(args: &Spec) -> Result<()> {
         Some(PlanOs::Linux) => Os::Linux,
         None => Os::this(),
     };
-    let config = match os {
-        Os::Linux => linux(args.rootless),
-        Os::Freebsd if args.rootless => {
-            return Err(Error::text("--rootless: a jail needs root"));
-        }
-        Os::Freebsd => freebsd(),
-    };
+    if os == Os::Freebsd && args.rootless {
+        return Err(Error::text("--rootless: a jail needs root"));
+    }
+    let config = sample(os, args.rootless);
     let text = format!("{config:#}\n");
     let file = std::fs::OpenOptions::new()
         .write(true)
@@ -36,6 +33,14 @@ pub fn command(args: &Spec) -> Result<()> {
     use std::io::Write;
     file.write_all(text.as_bytes())
         .doing("write", path.display())
+}
+
+/// What every container of a system has.
+pub fn sample(os: Os, rootless: bool) -> Value {
+    match os {
+        Os::Linux => linux(rootless),
+        Os::Freebsd => freebsd(),
+    }
 }
 
 fn process() -> Value {

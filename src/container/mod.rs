@@ -12,8 +12,10 @@ pub mod signal;
 pub mod state;
 pub mod stats;
 pub mod status;
+pub mod temporary;
 pub mod user;
 
 pub use directory::Directory;
 pub use state::State;
 pub use status::Status;
+pub use temporary::Temporary;

@@ -107,6 +107,10 @@ pub fn runtime(
     process["args"] = args.into();
     process["env"] = env.into();
     process["cwd"] = cwd.into();
+    if let Some(process) = process.as_object_mut() {
+        // Programs of images count on more descriptors than a shell needs.
+        process.remove("rlimits");
+    }
     // Programs like sudo are part of images.
     process["noNewPrivileges"] = false.into();
     if os == Os::Linux && !wishes.rootless {

@@ -20,7 +20,10 @@ pub struct Diff {
 impl Diff {
     /// All of a root file system.
     pub fn whole(source: &Source) -> Diff {
-        Diff { present: source.map.nodes.keys().cloned().collect(), removed: BTreeMap::new() }
+        Diff {
+            present: source.map.nodes.keys().cloned().collect(),
+            removed: BTreeMap::new(),
+        }
     }
 
     /// Whether there is nothing to do.
@@ -33,7 +36,12 @@ impl Diff {
     ///
     /// # Errors
     /// A file cannot be read.
-    pub fn between(base: &Map, source: &mut Source, buffer: &mut [u8], watch: &dyn Watch) -> Result<Diff> {
+    pub fn between(
+        base: &Map,
+        source: &mut Source,
+        buffer: &mut [u8],
+        watch: &dyn Watch,
+    ) -> Result<Diff> {
         let mut changed = BTreeSet::new();
         let keys: Vec<Key> = source.map.nodes.keys().cloned().collect();
         {
@@ -49,7 +57,9 @@ impl Diff {
             }
         }
         for key in keys {
-            let Some(node) = source.map.nodes.get(&key) else { continue };
+            let Some(node) = source.map.nodes.get(&key) else {
+                continue;
+            };
             if node.kind != Kind::File || changed.contains(&key) {
                 continue;
             }
@@ -61,7 +71,12 @@ impl Diff {
         // A name that stays would stay with the old file.
         let mut groups: HashMap<usize, Vec<&Key>> = HashMap::new();
         let leaders = source.map.leaders();
-        for (key, node) in source.map.nodes.iter().filter(|(_, node)| leaders.contains_key(&node.file)) {
+        for (key, node) in source
+            .map
+            .nodes
+            .iter()
+            .filter(|(_, node)| leaders.contains_key(&node.file))
+        {
             groups.entry(node.file).or_default().push(key);
         }
         for group in groups.values() {
@@ -70,12 +85,26 @@ impl Diff {
             }
         }
         let mut removed: BTreeMap<Key, BTreeSet<Vec<u8>>> = BTreeMap::new();
-        for key in base.nodes.keys().filter(|key| !source.map.nodes.contains_key(*key)) {
+        for key in base
+            .nodes
+            .keys()
+            .filter(|key| !source.map.nodes.contains_key(*key))
+        {
             let Some(above) = parent(key) else { continue };
             // Where the directory is gone too, it goes with it.
-            if source.map.nodes.get(above).is_some_and(|node| node.kind == Kind::Directory) {
-                let name = key[above.len()..].strip_prefix(&[0]).unwrap_or(&key[above.len()..]);
-                removed.entry(above.to_vec()).or_default().insert(name.to_vec());
+            if source
+                .map
+                .nodes
+                .get(above)
+                .is_some_and(|node| node.kind == Kind::Directory)
+            {
+                let name = key[above.len()..]
+                    .strip_prefix(&[0])
+                    .unwrap_or(&key[above.len()..]);
+                removed
+                    .entry(above.to_vec())
+                    .or_default()
+                    .insert(name.to_vec());
             }
         }
         let mut present = changed.clone();
@@ -95,7 +124,17 @@ impl Diff {
 /// Whether two nodes have the same metadata. Flags count where both sides have
 /// them: Linux keeps none of FreeBSD's.
 fn equal(base: &Node, node: &Node, has_flags: bool) -> bool {
-    let fields = |node: &Node| (node.kind, node.mode, node.uid, node.gid, node.size, node.mtime, node.device);
+    let fields = |node: &Node| {
+        (
+            node.kind,
+            node.mode,
+            node.uid,
+            node.gid,
+            node.size,
+            node.mtime,
+            node.device,
+        )
+    };
     fields(base) == fields(node)
         && base.link == node.link
         && base.attributes == node.attributes
@@ -120,8 +159,17 @@ mod tests {
                 Some((name, link)) => (name, Some(link.as_bytes())),
                 None => (*name, None),
             };
-            let kind = if name.ends_with('/') { Kind::Directory } else { Kind::File };
-            let node = Node { kind, mode: 0o755, size: content.len() as u64, ..Node::default() };
+            let kind = if name.ends_with('/') {
+                Kind::Directory
+            } else {
+                Kind::File
+            };
+            let node = Node {
+                kind,
+                mode: 0o755,
+                size: content.len() as u64,
+                ..Node::default()
+            };
             writer.header(name.as_bytes(), &node, link).unwrap();
             if link.is_none() {
                 writer.data(content).unwrap();
@@ -134,7 +182,13 @@ mod tests {
         let mut map = Map::default();
         for layer in layers {
             let bytes = archive(layer);
-            map.read(&mut Reader::new(bytes.as_slice()), true, true, &Quiet::default()).unwrap();
+            map.read(
+                &mut Reader::new(bytes.as_slice()),
+                true,
+                true,
+                &Quiet::default(),
+            )
+            .unwrap();
         }
         map
     }
@@ -152,36 +206,60 @@ mod tests {
         let diff = Diff::between(base, &mut source, &mut [0; 512], &Quiet::default()).unwrap();
         let present = diff.present.iter().map(|key| text(key)).collect();
         let removed = diff.removed.iter().flat_map(|(key, names)| {
-            names.iter().map(move |name| format!("{}|{}", text(key), text(name)))
+            names
+                .iter()
+                .map(move |name| format!("{}|{}", text(key), text(name)))
         });
         (present, removed.collect())
     }
 
-    const BASE: Entries<'static> =
-        &[("./", b""), ("a/", b""), ("a/b/", b""), ("a/b/c", b"1"), ("d", b"2"), ("e=d", b""), ("f", b"3")];
+    const BASE: Entries<'static> = &[
+        ("./", b""),
+        ("a/", b""),
+        ("a/b/", b""),
+        ("a/b/c", b"1"),
+        ("d", b"2"),
+        ("e=d", b""),
+        ("f", b"3"),
+    ];
 
     #[test]
     fn nothing_changed() {
         let (present, removed) = difference("none", &base(&[BASE]), BASE);
-        assert!(present.is_empty() && removed.is_empty(), "{present:?} {removed:?}");
+        assert!(
+            present.is_empty() && removed.is_empty(),
+            "{present:?} {removed:?}"
+        );
     }
 
     #[test]
     fn content_and_removal() {
-        let new: Entries<'_> =
-            &[("./", b""), ("a/", b""), ("a/b/", b""), ("a/b/c", b"X"), ("d", b"2"), ("e=d", b"")];
+        let new: Entries<'_> = &[
+            ("./", b""),
+            ("a/", b""),
+            ("a/b/", b""),
+            ("a/b/c", b"X"),
+            ("d", b"2"),
+            ("e=d", b""),
+        ];
         let (present, removed) = difference("content", &base(&[BASE]), new);
         assert_eq!(present, ["", "a", "a/b", "a/b/c"]);
         assert_eq!(removed, ["|f"]);
         let new: Entries<'_> = &[("./", b""), ("d", b"2"), ("e=d", b""), ("f", b"3")];
-        assert_eq!(difference("removed", &base(&[BASE]), new), (vec!["".into()], vec!["|a".into()]));
+        assert_eq!(
+            difference("removed", &base(&[BASE]), new),
+            (vec!["".into()], vec!["|a".into()])
+        );
     }
 
     #[test]
     fn all_names_of_a_changed_file() {
         let mut new = BASE.to_vec();
         new.push(("g=d", b""));
-        assert_eq!(difference("names", &base(&[BASE]), &new).0, ["", "d", "e", "g"]);
+        assert_eq!(
+            difference("names", &base(&[BASE]), &new).0,
+            ["", "d", "e", "g"]
+        );
         let mut new = BASE.to_vec();
         new[5] = ("e", b"2");
         assert_eq!(difference("apart", &base(&[BASE]), &new).0, ["", "d", "e"]);
@@ -189,18 +267,32 @@ mod tests {
 
     #[test]
     fn layers_of_a_base() {
-        let upper: Entries<'_> = &[("a/.wh.b", b""), ("a/b/", b""), ("a/b/new", b"9"), (".wh.f", b"")];
+        let upper: Entries<'_> = &[
+            ("a/.wh.b", b""),
+            ("a/b/", b""),
+            ("a/b/new", b"9"),
+            (".wh.f", b""),
+        ];
         let map = base(&[BASE, upper]);
         let keys: Vec<String> = map.nodes.keys().map(|key| text(key)).collect();
         assert_eq!(keys, ["", "a", "a/b", "a/b/new", "d", "e"]);
         let opaque: Entries<'_> = &[("a/x", b""), ("a/.wh..wh..opq", b"")];
         let map = base(&[BASE, opaque]);
-        assert!(map.nodes.contains_key(b"a\0x".as_slice()) && !map.nodes.contains_key(b"a\0b".as_slice()));
+        assert!(
+            map.nodes.contains_key(b"a\0x".as_slice())
+                && !map.nodes.contains_key(b"a\0b".as_slice())
+        );
     }
 
     #[test]
     fn a_directory_becomes_a_file() {
-        let new: Entries<'_> = &[("./", b""), ("a", b"file"), ("d", b"2"), ("e=d", b""), ("f", b"3")];
+        let new: Entries<'_> = &[
+            ("./", b""),
+            ("a", b"file"),
+            ("d", b"2"),
+            ("e=d", b""),
+            ("f", b"3"),
+        ];
         let wanted = (vec!["".into(), "a".into()], Vec::new());
         assert_eq!(difference("type", &base(&[BASE]), new), wanted);
     }

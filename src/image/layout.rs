@@ -127,6 +127,19 @@ pub struct Layout {
     name: String,
 }
 
+/// An image as a list has it.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its names; often one tag.
+    pub names: Vec<String>,
+    /// Digest of the manifest; none in a docker archive.
+    pub digest: Option<String>,
+    /// What it runs on, where that is known.
+    pub platform: Option<Platform>,
+    /// The image, or why there is none.
+    pub image: Result<Image>,
+}
+
 /// A manifest with what it runs on.
 struct Candidate {
     descriptor: Descriptor,
@@ -238,24 +251,45 @@ impl Layout {
         }
     }
 
-    /// Every image of the list, on every platform, with its names.
+    /// The images of a name, or all, on every platform. One that is damaged, or
+    /// that this copy lacks, stands there with the error.
     ///
     /// # Errors
-    /// Something is damaged.
-    pub fn all(&self) -> Result<Vec<(Vec<String>, Image)>> {
+    /// The name is not there.
+    pub fn list(&self, name: Option<&str>) -> Result<Vec<Listed>> {
+        let chosen = match name {
+            Some(_) => self.choose(name)?,
+            None => self.images.iter().collect(),
+        };
         let mut all = Vec::new();
-        for named in &self.images {
+        for named in chosen {
+            let mut add = |digest: Option<String>, platform, image| {
+                all.push(Listed {
+                    names: named.names.clone(),
+                    digest,
+                    platform,
+                    image,
+                });
+            };
             match &named.what {
-                What::Docker(image) => all.push((named.names.clone(), self.docker(image)?)),
+                What::Docker(image) => {
+                    let image = self.docker(image);
+                    let platform = image.as_ref().ok().map(Image::platform);
+                    add(None, platform, image);
+                }
                 What::Descriptor(descriptor) => {
                     let mut candidates = Vec::new();
-                    self.collect(descriptor, 0, &mut candidates)?;
+                    if let Err(error) = self.collect(descriptor, 0, &mut candidates) {
+                        let digest = descriptor.digest().to_string();
+                        add(Some(digest), None, Err(error));
+                    }
                     for candidate in candidates {
+                        let digest = candidate.descriptor.digest().to_string();
                         let image = match candidate.image {
-                            Some(image) => image,
-                            None => self.image(&candidate.descriptor)?,
+                            Some(image) => Ok(image),
+                            None => self.image(&candidate.descriptor),
                         };
-                        all.push((named.names.clone(), image));
+                        add(Some(digest), Some(candidate.platform), image);
                     }
                 }
             }

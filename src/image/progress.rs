@@ -35,6 +35,11 @@ impl Progress {
         }
     }
 
+    /// Whether there is a bar.
+    pub fn is_drawn(&self) -> bool {
+        self.bar
+    }
+
     /// Draws the bar if it is time to.
     pub fn tick(&mut self) {
         if !self.bar || self.shown.is_some_and(|at| at.elapsed() < TICK) {

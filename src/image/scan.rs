@@ -95,17 +95,27 @@ pub fn parent(key: &[u8]) -> Option<&[u8]> {
     if key.is_empty() {
         return None;
     }
-    Some(key.iter().rposition(|byte| *byte == 0).map_or(&[], |at| &key[..at]))
+    Some(
+        key.iter()
+            .rposition(|byte| *byte == 0)
+            .map_or(&[], |at| &key[..at]),
+    )
 }
 
 /// The path of a key, with slashes.
 pub fn path(key: &[u8]) -> Vec<u8> {
-    key.iter().map(|byte| if *byte == 0 { b'/' } else { *byte }).collect()
+    key.iter()
+        .map(|byte| if *byte == 0 { b'/' } else { *byte })
+        .collect()
 }
 
 /// A name in the directory of a key.
 pub fn child(key: &[u8], name: &[u8]) -> Key {
-    if key.is_empty() { name.to_vec() } else { [key, name].join(&0) }
+    if key.is_empty() {
+        name.to_vec()
+    } else {
+        [key, name].join(&0)
+    }
 }
 
 impl Map {
@@ -128,7 +138,10 @@ impl Map {
             first.push(0);
         }
         let prefix = first.clone();
-        let all = self.nodes.range(first..).take_while(move |(known, _)| known.starts_with(&prefix));
+        let all = self
+            .nodes
+            .range(first..)
+            .take_while(move |(known, _)| known.starts_with(&prefix));
         all.filter(|(known, _)| !known.is_empty())
     }
 
@@ -137,18 +150,30 @@ impl Map {
     ///
     /// # Errors
     /// The archive is damaged, or names what is not in it.
-    pub fn read<R: Stream>(&mut self, reader: &mut Reader<R>, layer: bool, hash: bool, watch: &dyn Watch) -> Result<()> {
+    pub fn read<R: Stream>(
+        &mut self,
+        reader: &mut Reader<R>,
+        layer: bool,
+        hash: bool,
+        watch: &dyn Watch,
+    ) -> Result<()> {
         let mut hidden: Vec<(Key, bool)> = Vec::new();
-        let mut upper = Map { nodes: BTreeMap::new(), files: self.files };
+        let mut upper = Map {
+            nodes: BTreeMap::new(),
+            files: self.files,
+        };
         while let Some(entry) = reader.entry()? {
             go_on(watch)?;
-            let named = |error: Error| Error::property(format_args!("entry {}", shown(&entry.path)), error);
+            let named =
+                |error: Error| Error::property(format_args!("entry {}", shown(&entry.path)), error);
             let parts = components(&entry.path).map_err(named)?;
             let key = parts.join(&0);
             let name = parts.last().copied().unwrap_or_default();
             if name.starts_with(WHITEOUT) {
                 if !layer {
-                    return Err(named(Error::text("the name is that of a whiteout, which a root file system has not")));
+                    return Err(named(Error::text(
+                        "the name is that of a whiteout, which a root file system has not",
+                    )));
                 }
                 let above = parent(&key).unwrap_or_default();
                 if name == OPAQUE {
@@ -163,9 +188,9 @@ impl Map {
                     let link = entry.link.strip_prefix(b"/").unwrap_or(&entry.link);
                     let target = components(link).map_err(named)?.join(&0);
                     let found = upper.nodes.get(&target).or_else(|| self.nodes.get(&target));
-                    found.cloned().ok_or_else(|| {
-                        named(Error::new("link to", shown(&entry.link), "ENOENT"))
-                    })?
+                    found
+                        .cloned()
+                        .ok_or_else(|| named(Error::new("link to", shown(&entry.link), "ENOENT")))?
                 }
                 _ => upper.node(reader, &entry, hash, watch).map_err(named)?,
             };
@@ -191,13 +216,24 @@ impl Map {
         Ok(())
     }
 
-    fn node<R: Stream>(&mut self, reader: &mut Reader<R>, entry: &Entry, hash: bool, watch: &dyn Watch) -> Result<Node> {
+    fn node<R: Stream>(
+        &mut self,
+        reader: &mut Reader<R>,
+        entry: &Entry,
+        hash: bool,
+        watch: &dyn Watch,
+    ) -> Result<Node> {
         let content = (reader.position(), entry.pieces.clone());
         let digest = match (entry.kind, hash) {
             (Kind::File, true) => Some(hashed(reader, entry, watch)?),
             _ => None,
         };
-        let mut all: Vec<_> = entry.attributes.iter().filter(|(name, _)| is_wanted(name)).cloned().collect();
+        let mut all: Vec<_> = entry
+            .attributes
+            .iter()
+            .filter(|(name, _)| is_wanted(name))
+            .cloned()
+            .collect();
         all.sort();
         Ok(Node {
             kind: entry.kind,
@@ -206,7 +242,11 @@ impl Map {
             gid: entry.gid,
             size: entry.size,
             mtime: entry.mtime,
-            link: if entry.kind == Kind::Symlink { entry.link.clone() } else { Vec::new() },
+            link: if entry.kind == Kind::Symlink {
+                entry.link.clone()
+            } else {
+                Vec::new()
+            },
             device: entry.device,
             attributes: all,
             flags: entry.flags.clone(),
@@ -219,10 +259,21 @@ impl Map {
     /// The first name of each file that has several, by the file's number.
     pub fn leaders(&self) -> HashMap<usize, &Key> {
         let mut first: HashMap<usize, (&Key, bool)> = HashMap::new();
-        for (key, node) in self.nodes.iter().filter(|(_, node)| node.kind != Kind::Directory) {
-            first.entry(node.file).and_modify(|(_, several)| *several = true).or_insert((key, false));
+        for (key, node) in self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.kind != Kind::Directory)
+        {
+            first
+                .entry(node.file)
+                .and_modify(|(_, several)| *several = true)
+                .or_insert((key, false));
         }
-        first.into_iter().filter(|(_, (_, several))| *several).map(|(file, (key, _))| (file, key)).collect()
+        first
+            .into_iter()
+            .filter(|(_, (_, several))| *several)
+            .map(|(file, (key, _))| (file, key))
+            .collect()
     }
 
     /// Directories that an archive implies and does not have are made.
@@ -240,7 +291,12 @@ impl Map {
         }
         for key in missing {
             let file = self.file();
-            let node = Node { kind: Kind::Directory, mode: 0o755, file, ..Node::default() };
+            let node = Node {
+                kind: Kind::Directory,
+                mode: 0o755,
+                file,
+                ..Node::default()
+            };
             self.nodes.entry(key).or_insert(node);
         }
     }
@@ -316,16 +372,29 @@ impl Source {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
             let root = open(at, flags, Mode::empty()).doing("open", object())?;
             let again = root.try_clone().doing("open", object())?;
-            let mut walk = Walk { map: &mut map, files: HashMap::new(), watch, sockets: 0 };
+            let mut walk = Walk {
+                map: &mut map,
+                files: HashMap::new(),
+                watch,
+                sockets: 0,
+            };
             walk.root(&root).map_err(wrap)?;
             if walk.sockets > 0 {
                 watch.warning(&format!("{} sockets are left out", walk.sockets));
             }
             let tree = Tree::new(again, false).doing("open", object())?;
-            return Ok(Source { map, content: Content::Directory(tree), has_flags: cfg!(target_os = "freebsd") });
+            return Ok(Source {
+                map,
+                content: Content::Directory(tree),
+                has_flags: cfg!(target_os = "freebsd"),
+            });
         }
         if !metadata.is_file() {
-            return Err(Error::new("open", object(), "it is neither a directory nor a file"));
+            return Err(Error::new(
+                "open",
+                object(),
+                "it is neither a directory nor a file",
+            ));
         }
         let file = File::open(at).doing("open", object())?;
         let file = store::plain(file, watch).map_err(wrap)?;
@@ -333,7 +402,11 @@ impl Source {
         let mut reader = Reader::new(BufReader::with_capacity(CHUNK, again));
         map.read(&mut reader, false, false, watch).map_err(wrap)?;
         map.fill_in();
-        Ok(Source { map, content: Content::Archive(file), has_flags: true })
+        Ok(Source {
+            map,
+            content: Content::Archive(file),
+            has_flags: true,
+        })
     }
 
     /// Calls `each` with a file's content, piece by piece.
@@ -347,13 +420,24 @@ impl Source {
         watch: &dyn Watch,
         each: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        let Some(node) = self.map.nodes.get(key) else { return Ok(()) };
+        let Some(node) = self.map.nodes.get(key) else {
+            return Ok(());
+        };
         let object = || shown(&path(key));
         match &mut self.content {
             Content::Directory(tree) => {
-                let file = open_file(tree, key).map_err(|error| Error::new("read", object(), error))?;
-                copy(BufferedExactly { file, left: node.size }, buffer, watch, each)
-                    .map_err(|error| Error::property(object(), error))
+                let file =
+                    open_file(tree, key).map_err(|error| Error::new("read", object(), error))?;
+                copy(
+                    BufferedExactly {
+                        file,
+                        left: node.size,
+                    },
+                    buffer,
+                    watch,
+                    each,
+                )
+                .map_err(|error| Error::property(object(), error))
             }
             Content::Archive(file) => {
                 let (start, pieces) = &node.content;
@@ -372,7 +456,8 @@ impl Source {
                     while left > 0 {
                         go_on(watch)?;
                         let step = left.min(buffer.len() as u64) as usize;
-                        file.read_exact_at(&mut buffer[..step], at).doing("read", object())?;
+                        file.read_exact_at(&mut buffer[..step], at)
+                            .doing("read", object())?;
                         each(&buffer[..step])?;
                         at += step as u64;
                         left -= step as u64;
@@ -400,13 +485,17 @@ impl Source {
 
 fn open_file(tree: &mut Tree, key: &[u8]) -> Result<File> {
     let parts: Vec<&[u8]> = key.split(|byte| *byte == 0).collect();
-    let Some((name, parents)) = parts.split_last() else { return Err(Error::text("it is the root")) };
+    let Some((name, parents)) = parts.split_last() else {
+        return Err(Error::text("it is the root"));
+    };
     if !tree.enter(parents, false)? {
         return Err(Error::text("ENOENT"));
     }
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let fd = openat(tree.here(), OsStr::from_bytes(name), flags, Mode::empty());
-    Ok(File::from(fd.map_err(|errno| Error::text(crate::error::errno_name(errno)))?))
+    Ok(File::from(fd.map_err(|errno| {
+        Error::text(crate::error::errno_name(errno))
+    })?))
 }
 
 /// A file of which exactly so much is to be read.
@@ -423,7 +512,10 @@ fn copy(
 ) -> Result<()> {
     loop {
         go_on(watch)?;
-        let read = from.file.read(buffer).map_err(|e| Error::text(io_name(&e)))?;
+        let read = from
+            .file
+            .read(buffer)
+            .map_err(|e| Error::text(io_name(&e)))?;
         if read as u64 > from.left || (read == 0 && from.left > 0) {
             return Err(Error::text("its size changed while it was read"));
         }
@@ -469,11 +561,14 @@ impl Walk<'_> {
                 self.sockets += 1;
                 continue;
             }
-            let node = self.node(directory, &name, &stat).map_err(|error| Error::property(object(), error))?;
+            let node = self
+                .node(directory, &name, &stat)
+                .map_err(|error| Error::property(object(), error))?;
             let kind = node.kind;
             self.map.nodes.insert(key.clone(), node);
             if kind == Kind::Directory {
-                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                let flags =
+                    OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                 let inner = openat(directory, OsStr::from_bytes(&name), flags, Mode::empty());
                 self.directory(inner.doing("open", object())?.as_fd(), &key, depth + 1)?;
             }
@@ -481,7 +576,12 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn node(&mut self, directory: BorrowedFd<'_>, name: &[u8], stat: &nix::sys::stat::FileStat) -> Result<Node> {
+    fn node(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        name: &[u8],
+        stat: &nix::sys::stat::FileStat,
+    ) -> Result<Node> {
         let kind = match tree::kind(stat) {
             SFlag::S_IFREG => Kind::File,
             SFlag::S_IFDIR => Kind::Directory,
@@ -493,11 +593,16 @@ impl Walk<'_> {
         };
         let os = OsStr::from_bytes(name);
         let link = match kind {
-            Kind::Symlink => readlinkat(directory, os).doing("read", "the link")?.as_bytes().to_vec(),
+            Kind::Symlink => readlinkat(directory, os)
+                .doing("read", "the link")?
+                .as_bytes()
+                .to_vec(),
             _ => Vec::new(),
         };
         let all = attributes::all_at(directory, os).doing("read", "its extended attributes")?;
-        let all = all.into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value));
+        let all = all
+            .into_iter()
+            .map(|(name, value)| (name.as_bytes().to_vec(), value));
         #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
         let inode = (stat.st_dev as u64, stat.st_ino as u64);
         let file = if kind != Kind::Directory && stat.st_nlink > 1 {
@@ -511,7 +616,9 @@ impl Walk<'_> {
             self.map.file()
         };
         let device = match kind {
-            Kind::Character | Kind::Block => (major(stat.st_rdev) as u32, minor(stat.st_rdev) as u32),
+            Kind::Character | Kind::Block => {
+                (major(stat.st_rdev) as u32, minor(stat.st_rdev) as u32)
+            }
             _ => (0, 0),
         };
         #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
@@ -520,7 +627,11 @@ impl Walk<'_> {
             mode: u32::from(stat.st_mode) & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            size: if kind == Kind::File { stat.st_size as u64 } else { 0 },
+            size: if kind == Kind::File {
+                stat.st_size as u64
+            } else {
+                0
+            },
             mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as u32),
             link,
             device,

@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::hash::BuildHasher;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -400,6 +401,22 @@ pub fn list(directory: BorrowedFd<'_>) -> nix::Result<Vec<Vec<u8>>> {
     Ok(all)
 }
 
+/// Removes a path with all below it, following no link but those of the
+/// directories above.
+///
+/// # Errors
+/// Those of the calls. ENOENT when there is nothing.
+pub fn remove_path(path: &Path) -> std::io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Errno::EINVAL.into());
+    };
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let parent = nix::fcntl::open(parent, flags, Mode::empty())?;
+    let rootless = !nix::unistd::geteuid().is_root();
+    remove(parent.as_fd(), name.as_bytes(), rootless)?;
+    Ok(())
+}
+
 /// Removes a name of a directory, with all below it, following no link.
 ///
 /// # Errors
@@ -417,17 +434,14 @@ pub fn remove(parent: BorrowedFd<'_>, name: &[u8], rootless: bool) -> nix::Resul
     // An explicit stack: how deep directories nest is not ours to say.
     let mut open: Vec<(Vec<u8>, Dir)> = vec![(name.to_vec(), opened(parent, name, rootless)?)];
     while let Some((_, directory)) = open.last_mut() {
-        let fd = directory
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|_| Errno::EMFILE)?;
         let (batch, _) = names(directory, &mut |_| true)?;
+        let fd = directory.as_fd();
         let mut deeper = None;
         for name in &batch {
-            match unlink(fd.as_fd(), name, UnlinkatFlags::NoRemoveDir) {
+            match unlink(fd, name, UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(Errno::EISDIR | Errno::EPERM) => {
-                    match unlink(fd.as_fd(), name, UnlinkatFlags::RemoveDir) {
+                    match unlink(fd, name, UnlinkatFlags::RemoveDir) {
                         Ok(()) => {}
                         Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EACCES) => {
                             deeper = Some(name.clone());
@@ -440,7 +454,7 @@ pub fn remove(parent: BorrowedFd<'_>, name: &[u8], rootless: bool) -> nix::Resul
             }
         }
         if let Some(name) = deeper {
-            let inner = opened(fd.as_fd(), &name, rootless)?;
+            let inner = opened(fd, &name, rootless)?;
             open.push((name, inner));
         } else if batch.is_empty() {
             let Some((name, _)) = open.pop() else { break };

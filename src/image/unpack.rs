@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,27 +34,35 @@ pub struct Stage {
     published: bool,
 }
 
+/// Whether the target is an empty directory, rather than not there.
+///
+/// # Errors
+/// It is something else.
+pub fn check_target(target: &Path) -> Result<bool> {
+    let object = || format!("bundle {}", target.display());
+    match std::fs::read_dir(target) {
+        Ok(mut entries) => {
+            match entries.next() {
+                None => Ok(true),
+                Some(_) => Err(Error::text(format_args!("{} is not empty", object()))
+                    .hint("name a new directory")),
+            }
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+            Err(Error::text(format_args!("{} is not a directory", object())))
+        }
+        Err(e) => Err(e).doing("open", object()),
+    }
+}
+
 impl Stage {
     /// Makes the directory to fill for a target that is missing or empty.
     ///
     /// # Errors
     /// The target is something else, or nothing can be made there.
-    pub fn begin(target: &Path, what: &str) -> Result<Stage> {
-        let object = || format!("{what} {}", target.display());
-        let inside = match std::fs::read_dir(target) {
-            Ok(mut entries) => {
-                if entries.next().is_some() {
-                    return Err(Error::text(format_args!("{} is not empty", object()))
-                        .hint("name a new directory"));
-                }
-                true
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
-            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
-                return Err(Error::text(format_args!("{} is not a directory", object())));
-            }
-            Err(e) => return Err(e).doing("open", object()),
-        };
+    pub fn begin(target: &Path) -> Result<Stage> {
+        let inside = check_target(target)?;
         let mut name = OsString::from(".");
         let parent = if inside {
             target
@@ -68,7 +75,7 @@ impl Stage {
         // What a process of the same number left when it was killed.
         remove(&path);
         let made = std::fs::DirBuilder::new().mode(0o755).create(&path);
-        made.doing("create", object())?;
+        made.doing("create", format_args!("bundle {}", target.display()))?;
         Ok(Stage {
             path,
             target: target.into(),
@@ -123,15 +130,8 @@ impl Drop for Stage {
 }
 
 /// Removes a path with all below it, as far as that is possible.
-pub fn remove(path: &Path) {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return;
-    };
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    if let Ok(parent) = open(parent, flags, Mode::empty()) {
-        let rootless = !nix::unistd::geteuid().is_root();
-        let _ = tree::remove(parent.as_fd(), name.as_bytes(), rootless);
-    }
+fn remove(path: &Path) {
+    let _ = tree::remove_path(path);
 }
 
 /// The umask of the process, put back at the end.
@@ -180,7 +180,7 @@ pub fn unpack(
     said: &mut dyn FnMut(String),
     config: &mut dyn FnMut(BorrowedFd<'_>) -> Result<String>,
 ) -> Result<Counts> {
-    let stage = Stage::begin(bundle, "bundle")?;
+    let stage = Stage::begin(bundle)?;
     let made = fill(image, &stage, rootless, progress, watch, said, config);
     // Whatever the interrupt made fail is not the reason.
     go_on(watch)?;

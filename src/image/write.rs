@@ -21,7 +21,11 @@ pub struct Writer<W> {
 impl<W: Write> Writer<W> {
     /// Begins to write.
     pub fn new(inner: W) -> Writer<W> {
-        Writer { inner, due: 0, padding: 0 }
+        Writer {
+            inner,
+            due: 0,
+            padding: 0,
+        }
     }
 
     /// Writes the header of an entry. `link` is the path of the file that a hard
@@ -30,7 +34,11 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of writing.
     pub fn header(&mut self, path: &[u8], node: &Node, link: Option<&[u8]>) -> io::Result<()> {
-        let kind = if link.is_some() { Kind::HardLink } else { node.kind };
+        let kind = if link.is_some() {
+            Kind::HardLink
+        } else {
+            node.kind
+        };
         let target = link.unwrap_or(&node.link);
         let size = if kind == Kind::File { node.size } else { 0 };
         let mut records = Vec::new();
@@ -60,7 +68,10 @@ impl<W: Write> Writer<W> {
             record(&mut records, b"mtime", decimal(node.mtime).as_bytes());
         }
         if matches!(kind, Kind::Character | Kind::Block) {
-            for (field, number) in [(&mut fields.dev_major, node.device.0), (&mut fields.dev_minor, node.device.1)] {
+            for (field, number) in [
+                (&mut fields.dev_major, node.device.0),
+                (&mut fields.dev_minor, node.device.1),
+            ] {
                 if !octal(field, u64::from(number)) {
                     // GNU's form, which all read; pax has none for devices.
                     *field = [0; 8];
@@ -81,7 +92,11 @@ impl<W: Write> Writer<W> {
         // A hard link has the attributes of what it is to.
         if kind != Kind::HardLink {
             for (name, value) in &node.attributes {
-                record(&mut records, &[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+                record(
+                    &mut records,
+                    &[b"SCHILY.xattr.", name.as_slice()].concat(),
+                    value,
+                );
             }
             if !node.flags.is_empty() {
                 record(&mut records, b"SCHILY.fflags", &node.flags);
@@ -99,7 +114,15 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of writing.
     pub fn whiteout(&mut self, path: &[u8], mtime: Time) -> io::Result<()> {
-        self.header(path, &Node { mode: 0o644, mtime, ..Node::default() }, None)
+        self.header(
+            path,
+            &Node {
+                mode: 0o644,
+                mtime,
+                ..Node::default()
+            },
+            None,
+        )
     }
 
     fn extension(&mut self, records: &[u8]) -> io::Result<()> {
@@ -130,7 +153,10 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of writing; more than the header says.
     pub fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.due = self.due.checked_sub(bytes.len() as u64).ok_or_else(|| io::Error::other("it grew"))?;
+        self.due = self
+            .due
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| io::Error::other("it grew"))?;
         self.inner.write_all(bytes)
     }
 
@@ -164,9 +190,16 @@ fn put_path(fields: &mut tar::UstarHeader, path: &[u8]) -> bool {
         fields.name[..path.len()].copy_from_slice(path);
         return true;
     }
-    for at in path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at) {
+    for at in path
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| at)
+    {
         let (prefix, name) = (&path[..at], &path[at + 1..]);
-        if (1..=fields.prefix.len()).contains(&prefix.len()) && (1..=fields.name.len()).contains(&name.len()) {
+        if (1..=fields.prefix.len()).contains(&prefix.len())
+            && (1..=fields.name.len()).contains(&name.len())
+        {
             fields.prefix[..prefix.len()].copy_from_slice(prefix);
             fields.name[..name.len()].copy_from_slice(name);
             return true;
@@ -218,7 +251,15 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let nodes = [
-            (b"a".to_vec(), Node { mode: 0o4755, size: 3, mtime: (-2, 750_000_000), ..Node::default() }),
+            (
+                b"a".to_vec(),
+                Node {
+                    mode: 0o4755,
+                    size: 3,
+                    mtime: (-2, 750_000_000),
+                    ..Node::default()
+                },
+            ),
             (
                 "ü".repeat(300).into_bytes(),
                 Node {
@@ -253,9 +294,18 @@ mod tests {
         for (path, node) in &nodes {
             let entry = reader.entry().unwrap().unwrap();
             assert_eq!(entry.path, *path);
-            assert_eq!((entry.kind, entry.mode, entry.uid, entry.gid), (node.kind, node.mode, node.uid, node.gid));
-            assert_eq!((entry.mtime, entry.size, &entry.link), (node.mtime, node.size, &node.link));
-            assert_eq!((&entry.attributes, &entry.flags), (&node.attributes, &node.flags));
+            assert_eq!(
+                (entry.kind, entry.mode, entry.uid, entry.gid),
+                (node.kind, node.mode, node.uid, node.gid)
+            );
+            assert_eq!(
+                (entry.mtime, entry.size, &entry.link),
+                (node.mtime, node.size, &node.link)
+            );
+            assert_eq!(
+                (&entry.attributes, &entry.flags),
+                (&node.attributes, &node.flags)
+            );
             assert_eq!(entry.device, node.device);
         }
         assert_eq!(reader.entry().unwrap(), None);
@@ -263,10 +313,21 @@ mod tests {
 
     #[test]
     fn a_length_counts_itself() {
-        for (value, length) in [(1, "7 "), (3, "9 "), (4, "11 "), (91, "98 "), (92, "99 "), (93, "101 ")] {
+        for (value, length) in [
+            (1, "7 "),
+            (3, "9 "),
+            (4, "11 "),
+            (91, "98 "),
+            (92, "99 "),
+            (93, "101 "),
+        ] {
             let mut records = Vec::new();
             record(&mut records, b"ab", &b"x".repeat(value));
-            assert!(records.starts_with(length.as_bytes()), "{}", String::from_utf8_lossy(&records));
+            assert!(
+                records.starts_with(length.as_bytes()),
+                "{}",
+                String::from_utf8_lossy(&records)
+            );
             let total: usize = length.trim().parse().unwrap();
             assert_eq!(records.len(), total);
         }
@@ -275,10 +336,28 @@ mod tests {
     #[test]
     fn data_must_be_what_was_said() {
         let mut writer = Writer::new(Vec::new());
-        writer.header(b"a", &Node { size: 2, ..Node::default() }, None).unwrap();
+        writer
+            .header(
+                b"a",
+                &Node {
+                    size: 2,
+                    ..Node::default()
+                },
+                None,
+            )
+            .unwrap();
         assert!(writer.data(b"abc").is_err());
         let mut writer = Writer::new(Vec::new());
-        writer.header(b"a", &Node { size: 2, ..Node::default() }, None).unwrap();
+        writer
+            .header(
+                b"a",
+                &Node {
+                    size: 2,
+                    ..Node::default()
+                },
+                None,
+            )
+            .unwrap();
         assert!(writer.finish().is_err());
     }
 }
