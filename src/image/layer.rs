@@ -14,8 +14,8 @@ use std::os::unix::fs::FileExt;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{
-    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, futimens, makedev, mkdirat,
-    mknodat, utimensat,
+    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, futimens, mkdirat, mknodat,
+    utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, mkfifoat, symlinkat};
@@ -188,7 +188,7 @@ impl<'a> Applier<'a> {
                 };
                 let mode = Mode::from_bits_truncate(entry.mode as _);
                 let (major, minor) = entry.device;
-                let device = makedev(major as _, minor as _);
+                let device = libc::makedev(major as _, minor as _);
                 self.make(name, "create the device", |at, name| {
                     mknodat(at, name, kind, mode, device)
                 })?;
@@ -332,11 +332,7 @@ impl<'a> Applier<'a> {
             }
             result => result.doing("create", shown(name))?,
         }
-        let parent = self
-            .tree
-            .here()
-            .try_clone_to_owned()
-            .doing("open", shown(name))?;
+        let parent = self.tree.here_kept();
         self.tree.descend(name)?;
         self.directory_metadata(entry)?;
         let path = self.tree.path().into_encoded_bytes();
@@ -346,13 +342,9 @@ impl<'a> Applier<'a> {
     /// Metadata of the directory that is entered. Times, and without root the
     /// mode, have to wait until it is left.
     fn directory_metadata(&mut self, entry: &Entry) -> Result<()> {
-        let here = self
-            .tree
-            .here()
-            .try_clone_to_owned()
-            .doing("open", "a directory")?;
+        let here = self.tree.here_kept();
         if !self.rootless {
-            fchown(&here, owner(entry), group(entry)).map_err(owner_failed)?;
+            fchown(&*here, owner(entry), group(entry)).map_err(owner_failed)?;
         }
         self.attributes(here.as_fd(), None, entry)?;
         let mode = Mode::from_bits_truncate(entry.mode as _);
@@ -363,12 +355,12 @@ impl<'a> Applier<'a> {
             mode: None,
         };
         if self.rootless {
-            fchmod(&here, mode | Mode::S_IRWXU).doing("set the mode of", "it")?;
+            fchmod(&*here, mode | Mode::S_IRWXU).doing("set the mode of", "it")?;
             restore.mode = Some(mode);
         } else {
-            fchmod(&here, mode).doing("set the mode of", "it")?;
+            fchmod(&*here, mode).doing("set the mode of", "it")?;
         }
-        self.tree.set_restore(restore);
+        self.tree.set_restore(restore, mode);
         Ok(())
     }
 
@@ -389,8 +381,8 @@ impl<'a> Applier<'a> {
         self.content(reader, &mut file, entry, tick)?;
         let mode = Mode::from_bits_truncate(entry.mode as _);
         // New files belong to us; the group may be the directory's.
-        let ours = cfg!(target_os = "linux") && self.owner == (entry.uid, entry.gid);
-        if !self.rootless && !(ours && !self.inherits()) {
+        let ours = self.owner == (entry.uid, entry.gid) && !self.tree.gives_group();
+        if !self.rootless && !ours {
             fchown(&file, owner(entry), group(entry)).map_err(owner_failed)?;
         }
         // A change of owner takes security.capability away; an ACL changes the mode.
@@ -402,21 +394,10 @@ impl<'a> Applier<'a> {
         futimens(&file, &atime, &mtime).doing("set the times of", "it")?;
         drop(file);
         if !entry.flags.is_empty() {
-            let parent = self
-                .tree
-                .here()
-                .try_clone_to_owned()
-                .doing("open", "the directory")?;
+            let parent = self.tree.here_kept();
             self.flags(&parent, name, self.path_of(name), entry)?;
         }
         Ok(())
-    }
-
-    /// Whether new files get the group of the present directory.
-    fn inherits(&self) -> bool {
-        nix::sys::stat::fstat(self.tree.here()).map_or(true, |stat| {
-            Mode::from_bits_truncate(stat.st_mode).contains(Mode::S_ISGID)
-        })
     }
 
     fn content<R: Stream>(
@@ -496,15 +477,11 @@ impl<'a> Applier<'a> {
     /// Metadata of what is neither a file nor a directory: by name, because
     /// opening a device or a pipe does something.
     fn metadata(&mut self, name: &[u8], entry: &Entry) -> Result<()> {
-        let parent = self
-            .tree
-            .here()
-            .try_clone_to_owned()
-            .doing("open", "the directory")?;
+        let parent = self.tree.here_kept();
         let os = OsStr::from_bytes(name);
         if !self.rootless {
             fchownat(
-                &parent,
+                &*parent,
                 os,
                 owner(entry),
                 group(entry),
@@ -516,13 +493,19 @@ impl<'a> Applier<'a> {
         if entry.kind != Kind::Symlink && special {
             // It was just made here, so it is no link.
             let mode = Mode::from_bits_truncate(entry.mode as _);
-            fchmodat(&parent, os, mode, FchmodatFlags::FollowSymlink)
+            fchmodat(&*parent, os, mode, FchmodatFlags::FollowSymlink)
                 .doing("set the mode of", "it")?;
         }
         self.attributes(parent.as_fd(), Some(os), entry)?;
         let (atime, mtime) = times(entry);
-        utimensat(&parent, os, &atime, &mtime, UtimensatFlags::NoFollowSymlink)
-            .doing("set the times of", "it")?;
+        utimensat(
+            &*parent,
+            os,
+            &atime,
+            &mtime,
+            UtimensatFlags::NoFollowSymlink,
+        )
+        .doing("set the times of", "it")?;
         self.flags(&parent, name, self.path_of(name), entry)
     }
 

@@ -8,6 +8,7 @@ use std::hash::BuildHasher;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::rc::Rc;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -43,7 +44,10 @@ pub struct Restore {
 #[derive(Debug)]
 struct Place {
     name: Vec<u8>,
-    fd: OwnedFd,
+    /// Shared, so that it can be used while the walk is told of changes.
+    fd: Rc<OwnedFd>,
+    /// Whether new files get the directory's group.
+    gives_group: bool,
     /// Identifies the directory by its path.
     key: u64,
     restore: Restore,
@@ -88,10 +92,11 @@ impl Tree {
     /// # Errors
     /// Those of fstat(2).
     pub fn new(root: OwnedFd, rootless: bool) -> nix::Result<Tree> {
-        let restore = restore(&root)?;
+        let (restore, gives_group) = restore(&root)?;
         let place = Place {
             name: Vec::new(),
-            fd: root,
+            fd: Rc::new(root),
+            gives_group,
             key: 0,
             restore,
             changed: false,
@@ -107,6 +112,17 @@ impl Tree {
     /// The directory that [`Tree::enter`] went to.
     pub fn here(&self) -> BorrowedFd<'_> {
         self.top().fd.as_fd()
+    }
+
+    /// The same, for as long as it is kept.
+    pub fn here_kept(&self) -> Rc<OwnedFd> {
+        self.top().fd.clone()
+    }
+
+    /// Whether new files of the present directory get its group (S_ISGID;
+    /// always so on FreeBSD).
+    pub fn gives_group(&self) -> bool {
+        self.top().gives_group
     }
 
     fn top(&self) -> &Place {
@@ -136,10 +152,12 @@ impl Tree {
         }
     }
 
-    /// Sets what the present directory is to have when it is left.
-    pub fn set_restore(&mut self, restore: Restore) {
+    /// Sets what the present directory is to have when it is left, and tells
+    /// the mode that it was given.
+    pub fn set_restore(&mut self, restore: Restore, mode: Mode) {
         if let Some(place) = self.places.last_mut() {
             place.restore = restore;
+            place.gives_group = gives_group(mode);
             place.changed = true;
         }
     }
@@ -240,13 +258,14 @@ impl Tree {
             return Err(Errno::ENAMETOOLONG);
         }
         let (fd, mode) = open_directory(self.here(), name, self.rootless)?;
-        let mut restore = restore(&fd)?;
+        let (mut restore, gives_group) = restore(&fd)?;
         restore.mode = mode;
         let key = self.key(name);
         let changed = mode.is_some();
         self.places.push(Place {
             name: name.to_vec(),
-            fd,
+            fd: Rc::new(fd),
+            gives_group,
             key,
             restore,
             changed,
@@ -333,13 +352,19 @@ fn open_directory(
     }
 }
 
-fn restore(fd: &OwnedFd) -> nix::Result<Restore> {
+/// What a directory has now, and whether it gives new files its group.
+fn restore(fd: &OwnedFd) -> nix::Result<(Restore, bool)> {
     let stat = fstat(fd)?;
-    Ok(Restore {
+    let restore = Restore {
         atime: TimeSpec::new(stat.st_atime, stat.st_atime_nsec),
         mtime: TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec),
         mode: None,
-    })
+    };
+    Ok((restore, gives_group(Mode::from_bits_truncate(stat.st_mode))))
+}
+
+fn gives_group(mode: Mode) -> bool {
+    !cfg!(target_os = "linux") || mode.contains(Mode::S_ISGID)
 }
 
 fn finish(place: &Place) -> Result<()> {
@@ -347,9 +372,9 @@ fn finish(place: &Place) -> Result<()> {
         return Ok(());
     }
     if let Some(mode) = place.restore.mode {
-        fchmod(&place.fd, mode).map_err(|errno| at("set the mode of", &place.name, errno))?;
+        fchmod(&*place.fd, mode).map_err(|errno| at("set the mode of", &place.name, errno))?;
     }
-    futimens(&place.fd, &place.restore.atime, &place.restore.mtime)
+    futimens(&*place.fd, &place.restore.atime, &place.restore.mtime)
         .map_err(|errno| at("set the times of", &place.name, errno))
 }
 
