@@ -109,6 +109,8 @@ pub enum Command {
     Spec(Spec),
     /// Print the steps that create would take, on any OS, touching nothing
     Plan(Plan),
+    /// Make an image of a root file system
+    Pack(Box<Pack>),
     /// Take back what killed runtimes and reboots left behind
     Gc(Gc),
     /// Make a bundle of an image
@@ -356,6 +358,71 @@ pub struct Plan {
     pub format: PlanFormat,
     /// The container's id [default: the bundle directory's name]
     pub id: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Compress {
+    Gzip,
+    Zstd,
+}
+
+#[derive(Debug, Args)]
+pub struct Pack {
+    /// Directory, tar archive or distribution set (base.txz) to make it of
+    #[arg(long, value_name = "DIR|FILE")]
+    pub rootfs: PathBuf,
+    /// Image layout to add the image to, and its name there
+    #[arg(
+        long,
+        value_name = "LAYOUT:TAG",
+        required_unless_present = "oci_archive"
+    )]
+    pub image: Option<String>,
+    /// Archive to write the image to
+    #[arg(long, value_name = "FILE[:TAG]")]
+    pub oci_archive: Option<String>,
+    /// Image to add one layer to, with what differs from it
+    #[arg(long, value_name = "SOURCE[:REF]")]
+    pub base: Option<String>,
+    /// Image configuration whose values go over the base's
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Program, or arguments of --entrypoint: words or a JSON array
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub cmd: Vec<String>,
+    /// Program that arguments are given to: words or a JSON array
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub entrypoint: Vec<String>,
+    /// Variable of the environment (repeatable)
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// User to run the program as
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Working directory of the program
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Label of the image (repeatable)
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+    /// Directory for data that outlives containers (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub volume: Vec<String>,
+    /// Port that the program listens on (repeatable)
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    pub port: Vec<String>,
+    /// Signal that asks the program to end
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<String>,
+    /// System the image is for [default: the base's, or what the files tell]
+    #[arg(long, value_enum)]
+    pub os: Option<PlanOs>,
+    /// Architecture the image is for, as amd64 [default: the base's, or this]
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// Compression of the layer
+    #[arg(long, value_enum, default_value = "gzip")]
+    pub compress: Compress,
 }
 
 #[derive(Debug, Args)]

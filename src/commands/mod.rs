@@ -9,6 +9,7 @@ mod gc;
 mod image;
 mod kill;
 mod list;
+mod pack;
 mod pause;
 mod plan;
 mod ps;
@@ -150,6 +151,7 @@ fn run(
         Command::Features => done(features::command()),
         Command::Spec(args) => done(spec::command(&args)),
         Command::Plan(args) => done(plan::command(session, &args)),
+        Command::Pack(args) => done(pack::command(*args)),
         Command::Gc(args) => done(gc::command(session, &args)),
         Command::Unpack(args) => done(unpack::command(&args)),
         Command::Image(args) => done(image::command(&args)),

@@ -144,7 +144,12 @@ fn hex(bytes: &[u8]) -> String {
 
 /// The sha256 digest of bytes.
 pub fn sha256(bytes: &[u8]) -> Digest {
-    let text = format!("sha256:{}", hex(&Sha256::digest(bytes)));
+    sha256_of(Sha256::new_with_prefix(bytes))
+}
+
+/// The digest of what a hasher was given.
+pub fn sha256_of(hasher: Sha256) -> Digest {
+    let text = format!("sha256:{}", hex(&hasher.finalize()));
     text.parse().expect("a digest has this form")
 }
 

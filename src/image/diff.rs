@@ -1,82 +1,105 @@
 //! What a layer has to hold to make one root file system of another.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::Watch;
-use super::archive::Kind;
+use super::archive::{Kind, Time};
 use super::scan::{Key, Map, Node, Source, parent};
+use super::{Watch, flags};
 use crate::error::Result;
 
 /// Paths for a layer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Diff {
     /// Paths that the layer has: what is new or changed, and the directories
-    /// above, without which some tools give them another mode.
-    pub present: BTreeSet<Key>,
+    /// above, without which some tools give them another mode. None means all.
+    pub present: Option<BTreeSet<Key>>,
     /// Names that are no more, by directory.
     pub removed: BTreeMap<Key, BTreeSet<Vec<u8>>>,
 }
 
-impl Diff {
-    /// All of a root file system.
-    pub fn whole(source: &Source) -> Diff {
-        Diff {
-            present: source.map.nodes.keys().cloned().collect(),
-            removed: BTreeMap::new(),
+/// A time of a file, no later than `latest`: what is built from one source is
+/// to be the same each time (reproducible-builds.org, SOURCE_DATE_EPOCH).
+pub fn clamped(time: Time, latest: Option<Time>) -> Time {
+    latest.map_or(time, |latest| time.min(latest))
+}
+
+/// Names and sizes of files whose content in a base is worth knowing.
+#[derive(Debug, Default)]
+pub struct Comparable<'a> {
+    map: Option<&'a Map>,
+    linked: HashSet<u64>,
+}
+
+impl Comparable<'_> {
+    /// Those of a root file system: its own files of the same size, and any
+    /// that may be another name of one.
+    pub fn of(map: &Map) -> Comparable<'_> {
+        let leaders = map.leaders();
+        Comparable {
+            map: Some(map),
+            linked: leaders.values().map(|key| map.nodes[*key].size).collect(),
         }
     }
 
+    /// Whether a name with a size is one of them.
+    pub fn has(&self, key: &[u8], size: u64) -> bool {
+        let same = |map: &Map| map.nodes.get(key).is_some_and(|node| node.size == size);
+        self.linked.contains(&size) || self.map.is_some_and(same)
+    }
+}
+
+impl Diff {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.present.is_empty() && self.removed.is_empty()
+        self.present.as_ref().is_some_and(BTreeSet::is_empty) && self.removed.is_empty()
+    }
+
+    /// Whether the layer has a path.
+    pub fn has(&self, key: &[u8]) -> bool {
+        self.present.as_ref().is_none_or(|all| all.contains(key))
     }
 
     /// The difference of a root file system to the layers of a base: by
-    /// metadata, and where that is equal, by content.
+    /// metadata, and where that is equal, by content. Times are compared as
+    /// they would be written, no later than `latest`.
     ///
     /// # Errors
     /// A file cannot be read.
     pub fn between(
         base: &Map,
         source: &mut Source,
+        latest: Option<Time>,
         buffer: &mut [u8],
         watch: &dyn Watch,
     ) -> Result<Diff> {
+        adopt_implied(base, &mut source.map);
+        let Source {
+            map,
+            content,
+            has_flags,
+        } = source;
+        let (old, new) = (base.leaders(), map.leaders());
         let mut changed = BTreeSet::new();
-        let keys: Vec<Key> = source.map.nodes.keys().cloned().collect();
-        {
-            let (old, new) = (base.leaders(), source.map.leaders());
-            for (key, node) in &source.map.nodes {
-                let same = base.nodes.get(key).is_some_and(|known| {
-                    equal(known, node, source.has_flags)
-                        && old.get(&known.file).copied() == new.get(&node.file).copied()
-                });
-                if !same {
-                    changed.insert(key.clone());
-                }
-            }
-        }
-        for key in keys {
-            let Some(node) = source.map.nodes.get(&key) else {
-                continue;
+        for (key, node) in &map.nodes {
+            let known = base.nodes.get(key).filter(|known| {
+                equal(known, node, *has_flags, latest)
+                    && old.get(&known.file).copied() == new.get(&node.file).copied()
+            });
+            let same = match known {
+                Some(known) if node.kind == Kind::File => match &known.digest {
+                    Some(digest) => **digest == content.digest(key, node, buffer, watch)?,
+                    None => false,
+                },
+                known => known.is_some(),
             };
-            if node.kind != Kind::File || changed.contains(&key) {
-                continue;
-            }
-            let known = base.nodes.get(&key).and_then(|known| known.digest);
-            if known != Some(source.digest(&key, buffer, watch)?) {
-                changed.insert(key);
+            if !same {
+                changed.insert(key.clone());
             }
         }
         // A name that stays would stay with the old file.
-        let mut groups: HashMap<usize, Vec<&Key>> = HashMap::new();
-        let leaders = source.map.leaders();
-        for (key, node) in source
-            .map
-            .nodes
-            .iter()
-            .filter(|(_, node)| leaders.contains_key(&node.file))
-        {
+        let mut groups: HashMap<u32, Vec<&Key>> = HashMap::new();
+        let several = |node: &Node| node.kind != Kind::Directory && new.contains_key(&node.file);
+        for (key, node) in map.nodes.iter().filter(|(_, node)| several(node)) {
             groups.entry(node.file).or_default().push(key);
         }
         for group in groups.values() {
@@ -88,19 +111,19 @@ impl Diff {
         for key in base
             .nodes
             .keys()
-            .filter(|key| !source.map.nodes.contains_key(*key))
+            .filter(|key| !map.nodes.contains_key(*key))
         {
             let Some(above) = parent(key) else { continue };
-            // Where the directory is gone too, it goes with it.
-            if source
-                .map
-                .nodes
-                .get(above)
-                .is_some_and(|node| node.kind == Kind::Directory)
-            {
-                let name = key[above.len()..]
-                    .strip_prefix(&[0])
-                    .unwrap_or(&key[above.len()..]);
+            // Where the directory is gone too, it goes with it; where it has
+            // become a new one, nothing of the old is in it.
+            let is_directory = |map: &Map| {
+                map.nodes
+                    .get(above)
+                    .is_some_and(|node| node.kind == Kind::Directory)
+            };
+            if is_directory(map) && is_directory(base) {
+                let name = &key[above.len()..];
+                let name = name.strip_prefix(&[0]).unwrap_or(name);
                 removed
                     .entry(above.to_vec())
                     .or_default()
@@ -117,28 +140,40 @@ impl Diff {
                 above = parent(key);
             }
         }
-        Ok(Diff { present, removed })
+        Ok(Diff {
+            present: Some(present),
+            removed,
+        })
+    }
+}
+
+/// Directories that an archive does not have entries of are the base's.
+fn adopt_implied(base: &Map, map: &mut Map) {
+    let implied = map.nodes.iter_mut().filter(|(_, node)| node.implied);
+    for (key, node) in implied {
+        if let Some(known) = base.nodes.get(key)
+            && known.kind == Kind::Directory
+        {
+            *node = Node {
+                file: node.file,
+                ..known.clone()
+            };
+        }
     }
 }
 
 /// Whether two nodes have the same metadata. Flags count where both sides have
-/// them: Linux keeps none of FreeBSD's.
-fn equal(base: &Node, node: &Node, has_flags: bool) -> bool {
-    let fields = |node: &Node| {
-        (
-            node.kind,
-            node.mode,
-            node.uid,
-            node.gid,
-            node.size,
-            node.mtime,
-            node.device,
-        )
-    };
+/// them: Linux keeps none of FreeBSD's. `uarch` does not: file systems set it
+/// when they please.
+fn equal(base: &Node, node: &Node, has_flags: bool, latest: Option<Time>) -> bool {
+    let fields = |node: &Node| (node.kind, node.mode, node.uid, node.gid, node.size);
+    let flags = |node: &Node| node.flags & !flags::ARCHIVE;
+    let (more, other) = (base.more(), node.more());
     fields(base) == fields(node)
-        && base.link == node.link
-        && base.attributes == node.attributes
-        && (!has_flags || base.flags == node.flags)
+        && base.mtime == clamped(node.mtime, latest)
+        && (&more.link, more.device, &more.attributes)
+            == (&other.link, other.device, &other.attributes)
+        && (!has_flags || flags(base) == flags(node))
 }
 
 #[cfg(test)]
@@ -185,7 +220,7 @@ mod tests {
             map.read(
                 &mut Reader::new(bytes.as_slice()),
                 true,
-                true,
+                &|_, _| true,
                 &Quiet::default(),
             )
             .unwrap();
@@ -203,8 +238,9 @@ mod tests {
         std::fs::write(&path, archive(entries)).unwrap();
         let mut source = Source::open(&path, &Quiet::default()).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let diff = Diff::between(base, &mut source, &mut [0; 512], &Quiet::default()).unwrap();
-        let present = diff.present.iter().map(|key| text(key)).collect();
+        let diff =
+            Diff::between(base, &mut source, None, &mut [0; 512], &Quiet::default()).unwrap();
+        let present = diff.present.iter().flatten().map(|key| text(key)).collect();
         let removed = diff.removed.iter().flat_map(|(key, names)| {
             names
                 .iter()

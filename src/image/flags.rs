@@ -27,6 +27,9 @@ const FLAGS: [(&str, u32); 22] = [
     ("sunlink", 0x10_0000),
 ];
 
+/// The DOS archive bit, which file systems set when a file is changed.
+pub const ARCHIVE: u32 = 0x800;
+
 /// Flags that forbid changing, linking or removing a file.
 pub const HINDERING: u32 = 0x2 | 0x4 | 0x10 | 0x1000 | 0x2_0000 | 0x4_0000 | 0x10_0000;
 

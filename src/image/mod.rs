@@ -11,11 +11,14 @@
 
 pub mod archive;
 pub mod blob;
+pub mod compress;
 pub mod config;
 pub mod diff;
 pub mod flags;
 pub mod layer;
 pub mod layout;
+pub mod layout_write;
+pub mod pack;
 pub mod platform;
 pub mod progress;
 pub mod reference;

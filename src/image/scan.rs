@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use nix::fcntl::{OFlag, open, openat, readlinkat};
-use nix::sys::stat::{Mode, SFlag, fstat, major, minor};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 use sha2::{Digest as _, Sha256};
 
 use super::archive::{Entry, Kind, Reader, Stream, Time, shown};
@@ -19,66 +19,102 @@ use super::blob::CHUNK;
 use super::layer::{OPAQUE, WHITEOUT, components, is_wanted};
 use super::tree::{self, Tree};
 use super::{Watch, flags, go_on, store};
-use crate::error::{Context, Error, Result, io_name};
+use crate::error::{Context, Error, Result, errno_name, io_name};
 
 #[cfg(target_os = "freebsd")]
 use crate::sys::freebsd::attributes;
 #[cfg(target_os = "linux")]
 use crate::sys::linux::attributes;
 
+/// What is said of a name that a layer would take for another thing.
+const IS_WHITEOUT: &str = "the name is that of a whiteout, which a root file system has not";
+
 /// A path whose components are separated by NUL, so that the order of bytes is
 /// that of a walk; empty for the root.
 pub type Key = Vec<u8>;
 
-/// What a path is.
+/// What a path is. What few paths have is apart: there may be a million.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// Never a hard link: see [`Node::file`].
     pub kind: Kind,
+    /// A directory that an archive has no entry of.
+    pub implied: bool,
     /// Permission bits, with set-id and sticky bits.
     pub mode: u32,
     /// Owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// FreeBSD's file flags.
+    pub flags: u32,
+    /// Names of the same file have the same number.
+    pub file: u32,
     /// Size of a file in bytes.
     pub size: u64,
     /// Time of last change.
     pub mtime: Time,
+    /// Where an archive has the content.
+    pub offset: u64,
+    /// The content's sha256, where it was read.
+    pub digest: Option<Box<[u8; 32]>>,
+    /// See [`Node::more`] and [`Node::with`].
+    pub more: Option<Box<More>>,
+}
+
+/// What few paths have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct More {
     /// Target of a symbolic link.
     pub link: Vec<u8>,
     /// Major and minor number of a device.
     pub device: (u32, u32),
     /// Extended attributes, sorted by name.
     pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
-    /// FreeBSD's file flags as text.
-    pub flags: Vec<u8>,
-    /// Names of the same file have the same number.
-    pub file: usize,
-    /// The content's sha256, where it was read.
-    pub digest: Option<[u8; 32]>,
-    /// Where an archive has the content: offset in it, and the pieces of a
-    /// sparse file.
-    pub content: (u64, Option<Vec<(u64, u64)>>),
+    /// Offsets and lengths of the pieces of a sparse file that an archive has.
+    pub pieces: Option<Vec<(u64, u64)>>,
+}
+
+impl More {
+    /// Nothing of it.
+    pub const NONE: More = More {
+        link: Vec::new(),
+        device: (0, 0),
+        attributes: Vec::new(),
+        pieces: None,
+    };
 }
 
 impl Default for Node {
     fn default() -> Node {
         Node {
             kind: Kind::File,
+            implied: false,
             mode: 0,
             uid: 0,
             gid: 0,
+            flags: 0,
+            file: 0,
             size: 0,
             mtime: (0, 0),
-            link: Vec::new(),
-            device: (0, 0),
-            attributes: Vec::new(),
-            flags: Vec::new(),
-            file: 0,
+            offset: 0,
             digest: None,
-            content: (0, None),
+            more: None,
         }
+    }
+}
+
+impl Node {
+    /// What few paths have.
+    pub fn more(&self) -> &More {
+        static NONE: More = More::NONE;
+        self.more.as_deref().unwrap_or(&NONE)
+    }
+
+    /// With what few paths have.
+    pub fn with(mut self, more: More) -> Node {
+        self.more = (more != More::NONE).then(|| Box::new(more));
+        self
     }
 }
 
@@ -87,7 +123,7 @@ impl Default for Node {
 pub struct Map {
     /// Nodes by key.
     pub nodes: BTreeMap<Key, Node>,
-    files: usize,
+    files: u32,
 }
 
 /// The key of the directory that holds a path; none of the root.
@@ -119,7 +155,7 @@ pub fn child(key: &[u8], name: &[u8]) -> Key {
 }
 
 impl Map {
-    fn file(&mut self) -> usize {
+    fn file(&mut self) -> u32 {
         self.files += 1;
         self.files
     }
@@ -146,7 +182,8 @@ impl Map {
     }
 
     /// Reads an archive's entries over what is there. With `layer`, whiteouts
-    /// hide; otherwise their names are refused. With `hash`, contents are read.
+    /// hide; otherwise their names are refused. The content of files is hashed
+    /// where `hash` says so of the name and the size.
     ///
     /// # Errors
     /// The archive is damaged, or names what is not in it.
@@ -154,7 +191,7 @@ impl Map {
         &mut self,
         reader: &mut Reader<R>,
         layer: bool,
-        hash: bool,
+        hash: &dyn Fn(&[u8], u64) -> bool,
         watch: &dyn Watch,
     ) -> Result<()> {
         let mut hidden: Vec<(Key, bool)> = Vec::new();
@@ -167,13 +204,11 @@ impl Map {
             let named =
                 |error: Error| Error::property(format_args!("entry {}", shown(&entry.path)), error);
             let parts = components(&entry.path).map_err(named)?;
-            let key = parts.join(&0);
+            let key = self.resolve(&upper, &parts).map_err(named)?;
             let name = parts.last().copied().unwrap_or_default();
             if name.starts_with(WHITEOUT) {
                 if !layer {
-                    return Err(named(Error::text(
-                        "the name is that of a whiteout, which a root file system has not",
-                    )));
+                    return Err(named(Error::text(IS_WHITEOUT)));
                 }
                 let above = parent(&key).unwrap_or_default();
                 if name == OPAQUE {
@@ -186,13 +221,23 @@ impl Map {
             let node = match entry.kind {
                 Kind::HardLink => {
                     let link = entry.link.strip_prefix(b"/").unwrap_or(&entry.link);
-                    let target = components(link).map_err(named)?.join(&0);
+                    let target = components(link).map_err(named)?;
+                    let target = self.resolve(&upper, &target).map_err(named)?;
                     let found = upper.nodes.get(&target).or_else(|| self.nodes.get(&target));
+                    let found = found.filter(|node| node.kind != Kind::Directory);
                     found
                         .cloned()
                         .ok_or_else(|| named(Error::new("link to", shown(&entry.link), "ENOENT")))?
                 }
-                _ => upper.node(reader, &entry, hash, watch).map_err(named)?,
+                _ => {
+                    let wanted = hash(&key, entry.size);
+                    upper.node(reader, &entry, wanted, watch).map_err(|error| {
+                        match watch.interrupted() {
+                            true => error,
+                            false => named(error),
+                        }
+                    })?
+                }
             };
             if node.kind != Kind::Directory {
                 upper.clear(&key);
@@ -216,6 +261,41 @@ impl Map {
         Ok(())
     }
 
+    /// The key of a name whose directories may be symbolic links, which are
+    /// followed as a process with this root would.
+    fn resolve(&self, upper: &Map, parts: &[&[u8]]) -> Result<Key> {
+        let mut left: Vec<&[u8]> = parts.iter().rev().copied().collect();
+        let mut key = Key::new();
+        let mut links = 0;
+        while let Some(part) = left.pop() {
+            match part {
+                b"" | b"." => continue,
+                b".." => {
+                    key = parent(&key).unwrap_or_default().to_vec();
+                    continue;
+                }
+                _ => {}
+            }
+            let next = child(&key, part);
+            let found = upper.nodes.get(&next).or_else(|| self.nodes.get(&next));
+            match found {
+                Some(node) if node.kind == Kind::Symlink && !left.is_empty() => {
+                    links += 1;
+                    if links > tree::MOST_LINKS {
+                        return Err(Error::text("ELOOP"));
+                    }
+                    let target = &node.more().link;
+                    if target.starts_with(b"/") {
+                        key.clear();
+                    }
+                    left.extend(target.split(|byte| *byte == b'/').rev());
+                }
+                _ => key = next,
+            }
+        }
+        Ok(key)
+    }
+
     fn node<R: Stream>(
         &mut self,
         reader: &mut Reader<R>,
@@ -223,82 +303,95 @@ impl Map {
         hash: bool,
         watch: &dyn Watch,
     ) -> Result<Node> {
-        let content = (reader.position(), entry.pieces.clone());
+        let offset = reader.position();
         let digest = match (entry.kind, hash) {
-            (Kind::File, true) => Some(hashed(reader, entry, watch)?),
+            (Kind::File, true) => Some(Box::new(hashed(reader, entry, watch)?)),
             _ => None,
         };
-        let mut all: Vec<_> = entry
-            .attributes
-            .iter()
-            .filter(|(name, _)| is_wanted(name))
-            .cloned()
-            .collect();
-        all.sort();
-        Ok(Node {
+        let wanted = entry.attributes.iter().filter(|(name, _)| is_wanted(name));
+        let mut attributes: Vec<_> = wanted.cloned().collect();
+        attributes.sort();
+        let link = match entry.kind {
+            Kind::Symlink => entry.link.clone(),
+            _ => Vec::new(),
+        };
+        let node = Node {
             kind: entry.kind,
             mode: entry.mode,
             uid: entry.uid,
             gid: entry.gid,
+            flags: flags::parse(&entry.flags),
+            file: self.file(),
             size: entry.size,
             mtime: entry.mtime,
-            link: if entry.kind == Kind::Symlink {
-                entry.link.clone()
-            } else {
-                Vec::new()
-            },
-            device: entry.device,
-            attributes: all,
-            flags: entry.flags.clone(),
-            file: self.file(),
+            offset,
             digest,
-            content,
-        })
+            ..Node::default()
+        };
+        Ok(node.with(More {
+            link,
+            device: entry.device,
+            attributes,
+            pieces: entry.pieces.clone(),
+        }))
     }
 
     /// The first name of each file that has several, by the file's number.
-    pub fn leaders(&self) -> HashMap<usize, &Key> {
-        let mut first: HashMap<usize, (&Key, bool)> = HashMap::new();
-        for (key, node) in self
+    pub fn leaders(&self) -> HashMap<u32, &Key> {
+        let files = self
             .nodes
             .iter()
-            .filter(|(_, node)| node.kind != Kind::Directory)
-        {
-            first
-                .entry(node.file)
-                .and_modify(|(_, several)| *several = true)
-                .or_insert((key, false));
+            .filter(|(_, node)| node.kind != Kind::Directory);
+        let mut count = vec![0_u8; self.files as usize + 1];
+        for (_, node) in files.clone() {
+            let count = &mut count[node.file as usize];
+            *count = count.saturating_add(1);
+        }
+        let mut first = HashMap::new();
+        for (key, node) in files.filter(|(_, node)| count[node.file as usize] > 1) {
+            first.entry(node.file).or_insert(key);
         }
         first
-            .into_iter()
-            .filter(|(_, (_, several))| *several)
-            .map(|(file, (key, _))| (file, key))
-            .collect()
     }
 
     /// Directories that an archive implies and does not have are made.
-    pub fn fill_in(&mut self) {
+    ///
+    /// # Errors
+    /// Something is below what is no directory.
+    pub fn fill_in(&mut self) -> Result<()> {
         let mut missing = Vec::new();
         for key in self.nodes.keys() {
             let mut above = parent(key);
-            while let Some(key) = above {
-                if self.nodes.contains_key(key) {
-                    break;
+            while let Some(here) = above {
+                match self.nodes.get(here) {
+                    Some(node) if node.kind == Kind::Directory => break,
+                    Some(_) => {
+                        let cause = format!("{} is not a directory", shown(&path(here)));
+                        return Err(Error::property(
+                            format_args!("entry {}", shown(&path(key))),
+                            cause,
+                        ));
+                    }
+                    None => missing.push(here.to_vec()),
                 }
-                missing.push(key.to_vec());
-                above = parent(key);
+                above = parent(here);
             }
+        }
+        if self.nodes.is_empty() {
+            missing.push(Key::new());
         }
         for key in missing {
             let file = self.file();
             let node = Node {
                 kind: Kind::Directory,
+                implied: true,
                 mode: 0o755,
                 file,
                 ..Node::default()
             };
             self.nodes.entry(key).or_insert(node);
         }
+        Ok(())
     }
 }
 
@@ -340,8 +433,10 @@ fn zeros(hasher: &mut Sha256, mut count: u64, watch: &dyn Watch) -> Result<()> {
 
 /// Where contents come from.
 #[derive(Debug)]
-enum Content {
+pub enum Content {
+    /// Files below a directory.
     Directory(Tree),
+    /// Data of an archive, which is not compressed.
     Archive(File),
 }
 
@@ -350,7 +445,8 @@ enum Content {
 pub struct Source {
     /// All its paths.
     pub map: Map,
-    content: Content,
+    /// What its files hold.
+    pub content: Content,
     /// Whether file flags are known of it.
     pub has_flags: bool,
 }
@@ -363,91 +459,87 @@ impl Source {
     pub fn open(at: &Path, watch: &dyn Watch) -> Result<Source> {
         let object = || format!("root file system {}", at.display());
         let metadata = std::fs::metadata(at).doing("open", object())?;
-        let mut map = Map::default();
         let wrap = |error: Error| match watch.interrupted() {
             true => error,
             false => Error::new("read", object(), error),
         };
         if metadata.is_dir() {
-            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            let root = open(at, flags, Mode::empty()).doing("open", object())?;
-            let again = root.try_clone().doing("open", object())?;
-            let mut walk = Walk {
-                map: &mut map,
-                files: HashMap::new(),
-                watch,
-                sockets: 0,
-            };
-            walk.root(&root).map_err(wrap)?;
-            if walk.sockets > 0 {
-                watch.warning(&format!("{} sockets are left out", walk.sockets));
-            }
-            let tree = Tree::new(again, false).doing("open", object())?;
-            return Ok(Source {
-                map,
-                content: Content::Directory(tree),
-                has_flags: cfg!(target_os = "freebsd"),
-            });
+            return Source::directory(at, watch).map_err(wrap);
         }
         if !metadata.is_file() {
-            return Err(Error::new(
-                "open",
-                object(),
-                "it is neither a directory nor a file",
-            ));
+            let cause = "it is neither a directory nor a file";
+            return Err(Error::new("open", object(), cause));
         }
         let file = File::open(at).doing("open", object())?;
-        let file = store::plain(file, watch).map_err(wrap)?;
-        let again = file.try_clone().doing("open", object())?;
+        Source::archive(file, watch).map_err(wrap)
+    }
+
+    fn directory(at: &Path, watch: &dyn Watch) -> Result<Source> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let root = open(at, flags, Mode::empty()).doing("open", "it")?;
+        let again = root.try_clone().doing("open", "it")?;
+        let mut map = Map::default();
+        let mut walk = Walk {
+            map: &mut map,
+            files: HashMap::new(),
+            watch,
+        };
+        walk.root(&root)?;
+        let tree = Tree::new(again, false).doing("open", "it")?;
+        Ok(Source {
+            map,
+            content: Content::Directory(tree),
+            has_flags: cfg!(target_os = "freebsd"),
+        })
+    }
+
+    fn archive(file: File, watch: &dyn Watch) -> Result<Source> {
+        let file = store::plain(file, watch)?;
+        let again = file.try_clone().doing("open", "it")?;
         let mut reader = Reader::new(BufReader::with_capacity(CHUNK, again));
-        map.read(&mut reader, false, false, watch).map_err(wrap)?;
-        map.fill_in();
+        let mut map = Map::default();
+        map.read(&mut reader, false, &|_, _| false, watch)?;
+        if map.nodes.is_empty() {
+            return Err(Error::text("it has no entries").hint("is it a tar archive?"));
+        }
+        map.fill_in()?;
         Ok(Source {
             map,
             content: Content::Archive(file),
             has_flags: true,
         })
     }
+}
 
+impl Content {
     /// Calls `each` with a file's content, piece by piece.
     ///
     /// # Errors
-    /// It cannot be read, or has another size than it had.
+    /// It cannot be read, or is not what it was when the tree was looked at.
     pub fn read(
         &mut self,
         key: &[u8],
+        node: &Node,
         buffer: &mut [u8],
         watch: &dyn Watch,
         each: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        let Some(node) = self.map.nodes.get(key) else {
-            return Ok(());
-        };
         let object = || shown(&path(key));
-        match &mut self.content {
+        match self {
             Content::Directory(tree) => {
                 let file =
                     open_file(tree, key).map_err(|error| Error::new("read", object(), error))?;
-                copy(
-                    BufferedExactly {
-                        file,
-                        left: node.size,
-                    },
-                    buffer,
-                    watch,
-                    each,
-                )
-                .map_err(|error| Error::property(object(), error))
+                copy(&file, node, &object, buffer, watch, each)
             }
             Content::Archive(file) => {
-                let (start, pieces) = &node.content;
                 let whole = [(0, node.size)];
-                let pieces = pieces.as_deref().unwrap_or(&whole);
-                let (mut at, mut position) = (*start, 0);
+                let pieces = node.more().pieces.as_deref().unwrap_or(&whole);
+                let (mut at, mut position) = (node.offset, 0);
                 for (offset, length) in pieces.iter().copied().chain([(node.size, 0)]) {
                     let mut hole = offset - position;
                     buffer.fill(0);
                     while hole > 0 {
+                        go_on(watch)?;
                         let step = hole.min(buffer.len() as u64);
                         each(&buffer[..step as usize])?;
                         hole -= step;
@@ -473,9 +565,15 @@ impl Source {
     ///
     /// # Errors
     /// Those of reading it.
-    pub fn digest(&mut self, key: &[u8], buffer: &mut [u8], watch: &dyn Watch) -> Result<[u8; 32]> {
+    pub fn digest(
+        &mut self,
+        key: &[u8],
+        node: &Node,
+        buffer: &mut [u8],
+        watch: &dyn Watch,
+    ) -> Result<[u8; 32]> {
         let mut hasher = Sha256::new();
-        self.read(key, buffer, watch, &mut |bytes| {
+        self.read(key, node, buffer, watch, &mut |bytes| {
             hasher.update(bytes);
             Ok(())
         })?;
@@ -498,41 +596,53 @@ fn open_file(tree: &mut Tree, key: &[u8]) -> Result<File> {
     })?))
 }
 
-/// A file of which exactly so much is to be read.
-struct BufferedExactly {
-    file: File,
-    left: u64,
-}
-
+/// Reads a file that must be, before and after, what it was when the tree was
+/// looked at.
 fn copy(
-    mut from: BufferedExactly,
+    file: &File,
+    node: &Node,
+    object: &dyn Fn() -> String,
     buffer: &mut [u8],
     watch: &dyn Watch,
     each: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
+    let fault = |cause: &str| Error::new("read", object(), cause);
+    let changed = || fault("it changed meanwhile").hint("stop what writes to it, or copy it first");
+    let is_same = || {
+        let stat = fstat(file).map_err(|errno| fault(&errno_name(errno)))?;
+        Ok::<_, Error>(stat.st_size as u64 == node.size && mtime(&stat) == node.mtime)
+    };
+    if !is_same()? {
+        return Err(changed());
+    }
+    let mut left = node.size;
     loop {
         go_on(watch)?;
-        let read = from
-            .file
+        let read = (&mut &*file)
             .read(buffer)
-            .map_err(|e| Error::text(io_name(&e)))?;
-        if read as u64 > from.left || (read == 0 && from.left > 0) {
-            return Err(Error::text("its size changed while it was read"));
+            .map_err(|e| fault(&io_name(&e)))?;
+        if read as u64 > left || (read == 0 && left > 0) {
+            return Err(changed());
         }
         if read == 0 {
-            return Ok(());
+            break;
         }
-        from.left -= read as u64;
+        left -= read as u64;
         each(&buffer[..read])?;
     }
+    if is_same()? { Ok(()) } else { Err(changed()) }
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
+fn mtime(stat: &FileStat) -> Time {
+    (stat.st_mtime as i64, stat.st_mtime_nsec as u32)
 }
 
 /// Goes through a directory.
 struct Walk<'a> {
     map: &'a mut Map,
-    files: HashMap<(u64, u64), usize>,
+    files: HashMap<(u64, u64), u32>,
     watch: &'a dyn Watch,
-    sockets: usize,
 }
 
 impl Walk<'_> {
@@ -553,12 +663,15 @@ impl Walk<'_> {
             let key = child(key, &name);
             let object = || shown(&path(&key));
             if name.starts_with(WHITEOUT) {
-                let cause = "the name is that of a whiteout, which a root file system has not";
-                return Err(Error::property(object(), cause));
+                return Err(Error::property(object(), IS_WHITEOUT));
             }
             let stat = tree::look(directory, &name).doing("look at", object())?;
             if tree::kind(&stat) == SFlag::S_IFSOCK {
-                self.sockets += 1;
+                let text = format!(
+                    "{} is a socket, which archives have not: left out",
+                    object()
+                );
+                self.watch.warning(&text);
                 continue;
             }
             let node = self
@@ -576,12 +689,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn node(
-        &mut self,
-        directory: BorrowedFd<'_>,
-        name: &[u8],
-        stat: &nix::sys::stat::FileStat,
-    ) -> Result<Node> {
+    fn node(&mut self, directory: BorrowedFd<'_>, name: &[u8], stat: &FileStat) -> Result<Node> {
         let kind = match tree::kind(stat) {
             SFlag::S_IFREG => Kind::File,
             SFlag::S_IFDIR => Kind::Directory,
@@ -621,26 +729,26 @@ impl Walk<'_> {
             }
             _ => (0, 0),
         };
-        #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
         let node = Node {
             kind,
             mode: u32::from(stat.st_mode) & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
+            flags: attributes::flags(stat),
+            file,
             size: if kind == Kind::File {
                 stat.st_size as u64
             } else {
                 0
             },
-            mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+            mtime: mtime(stat),
+            ..Node::default()
+        };
+        Ok(node.with(More {
             link,
             device,
             attributes: all.filter(|(name, _)| is_wanted(name)).collect(),
-            flags: flags::text(attributes::flags(stat)).into_bytes(),
-            file,
-            digest: None,
-            content: (0, None),
-        };
-        Ok(node)
+            pieces: None,
+        }))
     }
 }

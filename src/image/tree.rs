@@ -25,7 +25,7 @@ use crate::error::{Error, Result, errno_name};
 /// How deep directories may nest: one descriptor is open for each level.
 pub const DEEPEST: usize = 400;
 /// As many links as the kernel follows in one path (path_resolution(7)).
-const MOST_LINKS: usize = 40;
+pub const MOST_LINKS: usize = 40;
 /// Names that are read from a directory before they are worked off.
 const BATCH: usize = 1024;
 

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use super::archive::{Kind, Time};
+use super::flags;
 use super::scan::Node;
 
 /// Size of a record.
@@ -39,7 +40,8 @@ impl<W: Write> Writer<W> {
         } else {
             node.kind
         };
-        let target = link.unwrap_or(&node.link);
+        let more = node.more();
+        let target = link.unwrap_or(&more.link);
         let size = if kind == Kind::File { node.size } else { 0 };
         let mut records = Vec::new();
         let mut header = tar::Header::new_ustar();
@@ -69,8 +71,8 @@ impl<W: Write> Writer<W> {
         }
         if matches!(kind, Kind::Character | Kind::Block) {
             for (field, number) in [
-                (&mut fields.dev_major, node.device.0),
-                (&mut fields.dev_minor, node.device.1),
+                (&mut fields.dev_major, more.device.0),
+                (&mut fields.dev_minor, more.device.1),
             ] {
                 if !octal(field, u64::from(number)) {
                     // GNU's form, which all read; pax has none for devices.
@@ -91,15 +93,16 @@ impl<W: Write> Writer<W> {
         }];
         // A hard link has the attributes of what it is to.
         if kind != Kind::HardLink {
-            for (name, value) in &node.attributes {
+            for (name, value) in &more.attributes {
                 record(
                     &mut records,
                     &[b"SCHILY.xattr.", name.as_slice()].concat(),
                     value,
                 );
             }
-            if !node.flags.is_empty() {
-                record(&mut records, b"SCHILY.fflags", &node.flags);
+            if node.flags != 0 {
+                let text = flags::text(node.flags);
+                record(&mut records, b"SCHILY.fflags", text.as_bytes());
             }
         }
         header.set_cksum();
@@ -246,6 +249,7 @@ fn decimal((seconds, nanoseconds): Time) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::archive::Reader;
+    use super::super::scan::More;
     use super::*;
 
     #[test]
@@ -264,22 +268,28 @@ mod tests {
                 "ü".repeat(300).into_bytes(),
                 Node {
                     kind: Kind::Symlink,
-                    link: b"x".repeat(150),
                     uid: 3_000_000,
                     gid: u32::MAX - 1,
                     mtime: (1, 10),
                     ..Node::default()
-                },
+                }
+                .with(More {
+                    link: b"x".repeat(150),
+                    ..More::NONE
+                }),
             ),
             (
                 [b"d/".repeat(60), b"name".to_vec()].concat(),
                 Node {
                     kind: Kind::Character,
+                    flags: flags::parse(b"schg"),
+                    ..Node::default()
+                }
+                .with(More {
                     device: (1, 0xff_ffff),
                     attributes: vec![(b"user.a".to_vec(), b"b\n=\0".to_vec())],
-                    flags: b"schg".to_vec(),
-                    ..Node::default()
-                },
+                    ..More::NONE
+                }),
             ),
         ];
         let mut writer = Writer::new(Vec::new());
@@ -298,15 +308,16 @@ mod tests {
                 (entry.kind, entry.mode, entry.uid, entry.gid),
                 (node.kind, node.mode, node.uid, node.gid)
             );
+            let more = node.more();
+            assert_eq!((entry.mtime, entry.size), (node.mtime, node.size));
             assert_eq!(
-                (entry.mtime, entry.size, &entry.link),
-                (node.mtime, node.size, &node.link)
+                (&entry.link, &entry.attributes),
+                (&more.link, &more.attributes)
             );
             assert_eq!(
-                (&entry.attributes, &entry.flags),
-                (&node.attributes, &node.flags)
+                (flags::parse(&entry.flags), entry.device),
+                (node.flags, more.device)
             );
-            assert_eq!(entry.device, node.device);
         }
         assert_eq!(reader.entry().unwrap(), None);
     }
