@@ -48,7 +48,7 @@ install:
 	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(MANDIR)/man8
 	mkdir -p $(DESTDIR)$(PREFIX)/share/brig/examples
 	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/brig
-	install -m 644 man/brig.8 $(DESTDIR)$(MANDIR)/man8/brig.8
+	install -m 644 man/*.8 $(DESTDIR)$(MANDIR)/man8/
 	install -m 755 tools/make-rootfs $(DESTDIR)$(PREFIX)/share/brig/make-rootfs
 	tar -C bundles --exclude rootfs --exclude linux-rootfs --exclude hooks.log -cf - . | tar -C $(DESTDIR)$(PREFIX)/share/brig/examples -xof -
 	mkdir -p $(DESTDIR)$(PREFIX)/share/brig/examples/engines

@@ -32,10 +32,10 @@ triple=$(host_triple)
 
 part "cargo test" cargo test --workspace --locked
 if has mandoc; then
-	part "manual page" mandoc -Tlint -Wwarning man/brig.8
+	part "manual pages" mandoc -Tlint -Wwarning man/*.8
 else
 	summary="$summary
-manual page: SKIPPED, because there is no mandoc here"
+manual pages: SKIPPED, because there is no mandoc here"
 fi
 part "release build" tools/build.sh
 part "runtime-tests build" cargo build --release --locked --target "$triple" -p runtime-tests

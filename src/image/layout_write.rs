@@ -194,8 +194,10 @@ impl Target {
                 stage: None,
             });
         }
-        let stage =
-            Stage::begin(path).map_err(|error| Error::new("create", object(path), error.cause))?;
+        // A path of one component has no directory to be removed from.
+        let whole = std::path::absolute(path).doing("create", object(path))?;
+        let stage = Stage::begin(&whole)
+            .map_err(|error| Error::new("create", object(path), error.cause))?;
         let inside = stage.path().to_owned();
         let write = |name: &str, text: &str| {
             let path = inside.join(name);
