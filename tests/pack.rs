@@ -329,7 +329,7 @@ fn entries_are_sorted_and_links_follow_what_they_are_to() {
     let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         &names[..6],
-        ["./", "bin/", "bin/csh", "bin/sh", &names[4], &names[5]]
+        ["./", "bin/", "bin/csh", "bin/sh", names[4], names[5]]
     );
     let text = |name: &str| &all.iter().find(|(known, _)| known == name).unwrap().1;
     assert_eq!(text("bin/csh"), "4755 #!sh\n");

@@ -421,7 +421,7 @@ fn hashed<R: Stream>(reader: &mut Reader<R>, entry: &Entry, watch: &dyn Watch) -
 }
 
 fn zeros(hasher: &mut Sha256, mut count: u64, watch: &dyn Watch) -> Result<()> {
-    const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     while count > 0 {
         go_on(watch)?;
         let step = count.min(ZEROS.len() as u64);
@@ -729,9 +729,14 @@ impl Walk<'_> {
             }
             _ => (0, 0),
         };
+        #[allow(
+            clippy::useless_conversion,
+            reason = "the types differ between systems"
+        )]
+        let mode = u32::from(stat.st_mode) & 0o7777;
         let node = Node {
             kind,
-            mode: u32::from(stat.st_mode) & 0o7777,
+            mode,
             uid: stat.st_uid,
             gid: stat.st_gid,
             flags: attributes::flags(stat),
