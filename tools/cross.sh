@@ -1,5 +1,6 @@
 #!/bin/sh
-# cross.sh [build|lint]: brig and runtime-tests for FreeBSD, from Linux.
+# cross.sh [build|lint]: brig, runtime-tests and the tests of a FreeBSD host, for
+# FreeBSD, from Linux. It prints the paths of what it built.
 #
 # Dynamic, against the stubs of libc in PyPI's ziglang; or static, by clang and
 # lld, against the FreeBSD installation that FREEBSD_SYSROOT names. Rust's
@@ -67,8 +68,19 @@ export CARGO_TARGET_DIR="$work/$kind" CARGO_TARGET_X86_64_UNKNOWN_FREEBSD_RUSTFL
 case ${1:-build} in
 build)
 	$cargo build --workspace --release --locked --target $triple $build_std
-	say "$work/$kind/$triple/release/brig"
-	say "$work/$kind/$triple/release/runtime-tests"
+	# Tests unwind unless they are told not to, and the library that was built
+	# cannot.
+	abort=
+	[ -z "$build_std" ] || abort=-Zpanic-abort-tests
+	# Its name has a hash in it.
+	tests=$($cargo build --test freebsd --release --locked --target $triple $build_std $abort \
+		--message-format=json-render-diagnostics |
+		sed -n 's/.*"executable":"\([^"]*\/freebsd-[0-9a-f]*\)".*/\1/p')
+	release=$work/$kind/$triple/release
+	cp "${tests:?cargo has named no program}" "$release/freebsd-tests"
+	say "$release/brig"
+	say "$release/runtime-tests"
+	say "$release/freebsd-tests"
 	;;
 lint)
 	# Test programs unwind, so the library must be built to.

@@ -8,4 +8,6 @@ echo "== sample bundles"
 tools/test-bundles.sh ./brig || result=1
 echo "== runtime-tests"
 ./runtime-tests --runtime ./brig || result=1
+echo "== freebsd-tests"
+./freebsd-tests --brig ./brig || result=1
 exit $result

@@ -1,6 +1,6 @@
 #!/bin/sh
-# vm-test.sh: cross-builds brig and runtime-tests, and runs the tests of a
-# FreeBSD host in a guest. The variables are those of vm-test.
+# vm-test.sh: cross-builds brig and its tests, and runs those of a FreeBSD host
+# in a guest. The variables are those of vm-test.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/lib.sh
