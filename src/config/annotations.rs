@@ -17,6 +17,9 @@ pub const EXEC_FIB: &str = "org.freebsd.jail.exec.fib";
 /// image (image-spec, conversion.md).
 pub const IMAGE_OS: &str = "org.opencontainers.image.os";
 
+/// An ephemeral root: a switch, or how much may be written to it (`64m`).
+pub const EPHEMERAL: &str = "org.freebsd.brig.ephemeral";
+
 /// The path of an annotation in an error.
 pub fn path(key: &str) -> String {
     format!("annotations[{key:?}]")

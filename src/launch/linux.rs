@@ -468,6 +468,7 @@ pub(super) fn enter(launch: &Launch, channel: &mut Channel) -> Result<()> {
         cgroup_namespace: all.has(Kind::Cgroup),
         user_namespace: all.has(Kind::User) || crate::sys::host_facts().nested,
         mapped: &init.mapped,
+        ephemeral: false,
         made: &mut made,
     };
     let mut rest = steps.iter().copied();
@@ -488,6 +489,7 @@ pub(super) fn enter(launch: &Launch, channel: &mut Channel) -> Result<()> {
         cgroup_namespace: false,
         user_namespace: false,
         mapped: &[],
+        ephemeral: false,
         made: &mut made,
     };
     cx.reopen_root()?;

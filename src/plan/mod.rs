@@ -3,6 +3,7 @@
 //! Planning is pure: `(Config, Policy, HostFacts) → Plan`, without I/O, clock
 //! or environment, so both platforms' plans compile and are tested everywhere.
 
+mod ephemeral;
 pub mod freebsd;
 pub mod linux;
 pub mod print;

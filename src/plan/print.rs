@@ -38,17 +38,26 @@ pub(super) fn sorted(value: serde_json::Value) -> serde_json::Value {
 /// The plan as text: a line for each step, what runs, and what is ignored.
 pub fn text(plan: &Plan) -> String {
     let mut text = String::new();
+    let jail_root = plan.steps.iter().find_map(|step| match step {
+        Step::Freebsd(freebsd::Step::Jail { path, .. }) => Some(path),
+        _ => None,
+    });
     for (i, step) in plan.steps.iter().enumerate() {
         match step {
-            // A read-only view of the root is no place inside it.
+            // What the jail's root is made of is no place inside it.
             Step::Freebsd(freebsd::Step::FileSystem {
                 root,
                 destination,
+                fstype,
                 source: Some(source),
+                options,
                 ..
-            }) if *source == plan.rootfs => {
+            }) if jail_root.is_some_and(|path| path != root) => {
                 let (at, from) = (below(root, destination), source.display());
-                let words = format!("mount nullfs {from} on {} (ro)", at.display());
+                let mut words = format!("mount {fstype} {from} on {}", at.display());
+                if !options.is_empty() {
+                    let _ = write!(words, " ({})", options.join(", "));
+                }
                 line(&mut text, format_args!("{:3}  {words}", i + 1));
             }
             Step::Freebsd(step) => line(&mut text, format_args!("{:3}  {step}", i + 1)),

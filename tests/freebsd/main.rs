@@ -10,11 +10,13 @@
 #[cfg(target_os = "freebsd")]
 mod devices;
 #[cfg(target_os = "freebsd")]
+mod ephemeral;
+#[cfg(target_os = "freebsd")]
 mod support;
 
 #[cfg(target_os = "freebsd")]
 fn main() -> std::process::ExitCode {
-    let groups: &[&[support::Case]] = &[devices::CASES];
+    let groups: &[&[support::Case]] = &[devices::CASES, ephemeral::CASES];
     support::run(groups)
 }
 

@@ -91,6 +91,8 @@ pub struct Inside<'a> {
     /// Bind mounts with other owners, which only the host's root can make: by
     /// their place in config.json, attached nowhere yet.
     pub mapped: &'a [(usize, OwnedFd)],
+    /// Whether what is made in the root goes with the container.
+    pub ephemeral: bool,
     /// Tells brig of a path before it is made.
     pub made: &'a mut dyn FnMut(&Path) -> Result<()>,
 }
@@ -123,7 +125,13 @@ impl Inside<'_> {
             .root
             .take()
             .ok_or_else(|| Error::text("the root file system is not open yet"))?;
-        let opened = inroot::open(root.as_fd(), path, make, self.made);
+        let (mut unmentioned, made) = (|_: &Path| Ok(()), &mut *self.made);
+        let made = if self.ephemeral {
+            &mut unmentioned
+        } else {
+            made
+        };
+        let opened = inroot::open(root.as_fd(), path, make, made);
         self.root = Some(root);
         opened
     }
@@ -134,7 +142,13 @@ impl Inside<'_> {
             .root
             .take()
             .ok_or_else(|| Error::text("the root file system is not open yet"))?;
-        let opened = inroot::parent(root.as_fd(), path, self.made);
+        let (mut unmentioned, made) = (|_: &Path| Ok(()), &mut *self.made);
+        let made = if self.ephemeral {
+            &mut unmentioned
+        } else {
+            made
+        };
+        let opened = inroot::parent(root.as_fd(), path, made);
         self.root = Some(root);
         opened
     }
@@ -156,8 +170,13 @@ pub fn perform_inside(step: &LinuxStep, cx: &mut Inside) -> Result<()> {
         LinuxStep::Root {
             rootfs,
             propagation,
+            layer,
         } => {
             root::prepare(rootfs, *propagation)?;
+            if let Some(layer) = layer {
+                root::cover(rootfs, layer, cx.user_namespace)?;
+                cx.ephemeral = true;
+            }
             cx.open_root()
         }
         LinuxStep::Mount(mount) => mounts::perform(mount, cx),

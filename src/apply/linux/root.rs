@@ -3,10 +3,15 @@
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
+use super::mounts::by_descriptor;
+use crate::config::annotations::EPHEMERAL;
 use crate::error::{Context, Error, Result, errno_name};
+use crate::plan::linux::Layer;
 
 const NONE: Option<&str> = None;
 
@@ -22,6 +27,55 @@ pub(super) fn prepare(rootfs: &Path, propagation: u64) -> Result<()> {
     mount(NONE, rootfs, NONE, MsFlags::MS_PRIVATE, NONE).doing("make private", rootfs.display())
 }
 
+/// Covers the root file system with an overlay of itself and a tmpfs, which
+/// both belong to the mount namespace and end with it.
+pub(super) fn cover(rootfs: &Path, layer: &Layer, user_namespace: bool) -> Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+    let object = || format!("an ephemeral root over {}", rootfs.display());
+    let directory = || {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
+        open(rootfs, flags, Mode::empty()).doing("open", rootfs.display())
+    };
+    let lower = directory()?;
+    let found = std::fs::metadata(rootfs).doing("look at", rootfs.display())?;
+    let size = layer.size.as_ref().map(|size| format!("size={size}"));
+    let tmpfs = Some("tmpfs");
+    mount(tmpfs, rootfs, tmpfs, MsFlags::empty(), size.as_deref()).doing("mount", object())?;
+    let memory = directory()?;
+    let within = |name: &str| format!("{}/{name}", by_descriptor(&memory));
+    for name in ["upper", "work"] {
+        let made = std::fs::DirBuilder::new().mode(0o700).create(within(name));
+        made.doing("prepare", object())?;
+    }
+    // The upper directory is what the container sees as /.
+    let upper = within("upper");
+    chown(&upper, Some(found.uid()), Some(found.gid())).doing("prepare", object())?;
+    let mode = std::fs::Permissions::from_mode(found.mode() & 0o7777);
+    std::fs::set_permissions(&upper, mode).doing("prepare", object())?;
+    // By descriptors: a path may have a colon or a comma in it.
+    let options = format!(
+        "lowerdir={},upperdir={upper},workdir={}{}",
+        by_descriptor(&lower),
+        within("work"),
+        // The attributes that mark what is gone are root's, and in a user
+        // namespace nobody is that root.
+        if user_namespace { ",userxattr" } else { "" },
+    );
+    let overlay = Some("overlay");
+    let options = Some(options.as_str());
+    mount(overlay, rootfs, overlay, MsFlags::empty(), options).map_err(|errno| {
+        let fault = Error::new(
+            "mount",
+            object(),
+            format_args!("overlay: {}", errno_name(errno)),
+        );
+        match errno {
+            Errno::ENODEV => fault.hint("load it with: modprobe overlay"),
+            _ => fault.hint(format!("leave the annotation {EPHEMERAL} out")),
+        }
+    })
+}
+
 /// Makes the root file system the root, and lets go of the host's.
 pub(super) fn pivot(rootfs: &Path, moving: bool, propagation: Option<u64>) -> Result<()> {
     if moving {
@@ -30,8 +84,6 @@ pub(super) fn pivot(rootfs: &Path, moving: bool, propagation: Option<u64>) -> Re
         moved.doing("move to /", rootfs.display())?;
         chroot(".").doing("enter", rootfs.display())?;
     } else {
-        use nix::fcntl::{OFlag, open};
-        use nix::sys::stat::Mode;
         let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
         let new = open(rootfs, flags, Mode::empty()).doing("open", rootfs.display())?;
         fchdir(&new).doing("enter", rootfs.display())?;

@@ -12,6 +12,7 @@ use super::devfs::{self, Rule};
 use super::{Input, Step};
 use crate::config::Ignored;
 use crate::error::{Error, Result};
+use crate::plan::ephemeral;
 
 /// The options that `features` lists: those that have an effect whatever the
 /// file system is, and those of devfs and tmpfs that brig reads itself. Others
@@ -127,6 +128,7 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
     device_rules(input, &mut mounts)?;
 
     let readonly = input.config.root_readonly();
+    let ephemeral = ephemeral::of(input.config)?;
     if readonly {
         // A mount point that is missing cannot be made in a read-only root;
         // one that lies in another mount is made there when its turn comes.
@@ -144,7 +146,25 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
             }
         }
     }
-    if readonly || input.shared_root {
+    if let Some(ephemeral) = ephemeral {
+        // The layer that is written to lies below: the kernel then locks the
+        // two in one order, and the mount is free as soon as its processes
+        // are (with the layer above it stays busy now and then; seen on 15.1).
+        let size = ephemeral.size.map(|size| format!("size={size}"));
+        let mut layer = |fstype: &str, source: &Path, options: Vec<String>| {
+            steps.push(Step::FileSystem {
+                root: input.directory.into(),
+                destination: "/root".into(),
+                fstype: fstype.into(),
+                source: Some(source.into()),
+                options,
+                copy_up: false,
+            });
+        };
+        layer("tmpfs", Path::new("tmpfs"), size.into_iter().collect());
+        layer("unionfs", rootfs, vec!["below".into()]);
+        root = input.directory.join("root");
+    } else if readonly || input.shared_root {
         // A view of the root, elsewhere: nullfs over the directory that it
         // shows never returns from the kernel (seen on 15.1: both have one
         // lock, and nmount(2) wants it twice). And the mounts of containers
@@ -305,13 +325,7 @@ fn one(
                 passed_over.push(option.as_str())
             }
             ("tmpfs", "size", Some(size)) => {
-                let last_is_suffix = size.ends_with(['k', 'K', 'm', 'M', 'g', 'G', 't', 'T']);
-                let digits = if last_is_suffix {
-                    &size[..size.len() - 1]
-                } else {
-                    size
-                };
-                if digits.parse::<u64>().is_err() {
+                if !ephemeral::is_size(size) {
                     let hint = "give bytes, or a number with k, m or g behind it";
                     return Err(
                         Error::property(path, format_args!("{size:?} is not a size")).hint(hint),

@@ -392,6 +392,38 @@ fn a_root_that_is_in_use_is_mounted_on_through_a_view_of_its_own() {
 }
 
 #[test]
+fn an_ephemeral_root_is_read_only_below_a_layer_in_memory() {
+    let ephemeral = |value: &str| json!({"annotations": {"org.freebsd.brig.ephemeral": value}});
+    let all = lines(&plan(ephemeral("64m")));
+    assert_eq!(
+        all[..2],
+        [
+            "mount tmpfs tmpfs on /root (size=64m)",
+            "mount unionfs /b/rootfs on /root (below)",
+        ]
+    );
+    assert!(
+        all[2].starts_with("jail web at /var/run/brig/web/root "),
+        "{}",
+        all[2]
+    );
+    assert_eq!(
+        lines(&plan(ephemeral("true")))[0],
+        "mount tmpfs tmpfs on /root"
+    );
+    assert_eq!(lines(&plan(ephemeral("no"))).len(), 1);
+    for bad in ["m", "-1", "+1", "1 m", "99999999999999999999", "unionfs"] {
+        assert_eq!(
+            error(ephemeral(bad)),
+            format!(
+                "annotations[\"org.freebsd.brig.ephemeral\"]: {bad:?} is neither true or false nor a \
+                 size; write a size as: 64m"
+            )
+        );
+    }
+}
+
+#[test]
 fn resources_become_rules() {
     let config = json!({"linux": {"resources": {
         "memory": {"limit": 536870912, "swap": -1}, "pids": {"limit": 100},

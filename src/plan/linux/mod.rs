@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
-use super::{Input, Plan};
+use super::{Input, Plan, ephemeral};
 use crate::error::{Error, Result};
 use crate::host::Os;
 pub use devices::Node;
@@ -73,6 +73,9 @@ pub enum Step {
         rootfs: PathBuf,
         /// Propagation of the namespace's mounts (MS_* flags).
         propagation: u64,
+        /// A layer in memory that takes all writes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        layer: Option<Layer>,
     },
     /// Mounts below the root.
     Mount(Mount),
@@ -111,6 +114,13 @@ pub enum Step {
         /// The path.
         path: PathBuf,
     },
+}
+
+/// A tmpfs that takes the writes to a root file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its size as tmpfs takes it, when it is limited.
+    pub size: Option<String>,
 }
 
 impl Step {
@@ -176,6 +186,9 @@ pub fn plan(input: &Input) -> Result<Plan> {
     steps.push(Step::Root {
         rootfs: rootfs.clone(),
         propagation: root.namespace,
+        layer: ephemeral::of(config)?.map(|ephemeral| Layer {
+            size: ephemeral.size,
+        }),
     });
     let mut dev_is_bound = false;
     let label = linux.mount_label().as_deref();

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::Step;
 use super::mounts::{Mount, attribute, flag};
+use super::{Layer, Step};
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,9 +55,17 @@ impl fmt::Display for Step {
             Step::Root {
                 rootfs,
                 propagation,
+                layer,
             } => {
                 let name = propagation_name(*propagation);
-                write!(f, "root {} ({name})", rootfs.display())
+                write!(f, "root {} ({name})", rootfs.display())?;
+                match layer {
+                    Some(Layer { size: Some(size) }) => {
+                        write!(f, " below a layer in memory of {size}")
+                    }
+                    Some(Layer { size: None }) => f.write_str(" below a layer in memory"),
+                    None => Ok(()),
+                }
             }
             Step::Mount(mount) => show_mount(mount, f),
             Step::Device(node) => {
