@@ -49,12 +49,13 @@ impl Policy {
         };
         let policy: Policy = serde_json::from_slice(&raw)
             .map_err(|e| Error::new("read the policy", file.display(), e))?;
-        if policy.devfs_range.0 > policy.devfs_range.1 || policy.devfs_range.0 == 0 {
-            let fault = Error::property(
-                file.display(),
-                "devfsRange must be two rising numbers above 0",
-            );
-            return Err(fault);
+        let (first, last) = policy.devfs_range;
+        let fault = |cause| Err(Error::property(file.display(), cause));
+        if first > last || first == 0 || last > 65_535 {
+            return fault("devfsRange must be two rising numbers from 1 to 65535");
+        }
+        if (first..=last).contains(&policy.devfs_ruleset) {
+            return fault("devfsRuleset must not be in devfsRange");
         }
         Ok(policy)
     }

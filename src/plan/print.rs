@@ -190,7 +190,12 @@ pub fn jail_conf(plan: &Plan) -> String {
                     format_args!("    exec.prepare += \"kldload -n {name}\";"),
                 );
             }
-            S::MountPoint { .. } | S::OwnMounts { .. } => {}
+            S::MountPoint { .. } | S::OwnMounts { .. } | S::Rulesets { .. } => {}
+            S::JailDevices { rules, .. } => {
+                for rule in rules {
+                    line(&mut body, format_args!("    # devfs_ruleset needs: {rule}"));
+                }
+            }
             S::FileSystem {
                 root,
                 destination,
@@ -216,6 +221,7 @@ pub fn jail_conf(plan: &Plan) -> String {
                 root,
                 destination,
                 rules,
+                ..
             } => {
                 let at = below(root, destination);
                 for rule in rules {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::devices;
 use crate::apply::Outcome;
 use crate::error::{Context, Error, Result};
 use crate::plan::freebsd::limits::near;
@@ -85,6 +86,11 @@ pub(super) fn foresee(name: &str) -> Result<()> {
 }
 
 pub(super) fn create(name: &str, path: &Path, parameters: &[Parameter]) -> Result<Outcome> {
+    let ruleset = parameters.iter().find(|p| p.name == "devfs_ruleset");
+    let ruleset = ruleset.and_then(|p| p.value.to_string().parse().ok());
+    if let Some(number) = ruleset.filter(|number| *number != 0) {
+        devices::check(number)?;
+    }
     let set = |with_defaults: bool| -> Result<std::result::Result<i32, Fault>> {
         let mut all: Vec<Encoded> = vec![
             ("name".into(), Some(terminated(name))),
@@ -409,6 +415,39 @@ pub(super) fn lower_children(jail: &str, outcome: Option<&Outcome>) -> Result<()
     match children(jail)? {
         Some((max, now)) if max > *before && max > now => set_children(jail, max - 1),
         _ => Ok(()),
+    }
+}
+
+/// The devfs rulesets that jails name for what they mount themselves.
+///
+/// # Errors
+/// Those of jail_get(2).
+pub(super) fn rulesets() -> Result<devices::Named> {
+    let (mut last, mut found) = (0_i32, devices::Named::new());
+    loop {
+        let key = ("lastjid", last.to_ne_bytes().to_vec());
+        match sys::get(key, &[("devfs_ruleset", 4)]) {
+            Ok((jid, values)) => {
+                let number = <[u8; 4]>::try_from(values[0].as_slice());
+                found.extend(number.map(u32::from_ne_bytes));
+                last = jid;
+            }
+            Err(fault) if fault.errno == Errno::ENOENT => return Ok(found),
+            Err(fault) => return Err(Error::new("list", "the jails", fault)),
+        }
+    }
+}
+
+/// Sets what a jail sees of the devfs that it mounts itself.
+pub(super) fn set_ruleset(jail: &str, ruleset: u32) -> Result<()> {
+    let number = ruleset.to_ne_bytes().to_vec();
+    let parameters = [
+        ("name".into(), Some(terminated(jail))),
+        ("devfs_ruleset".into(), Some(number)),
+    ];
+    match sys::set(&parameters, sys::UPDATE) {
+        Ok(_) => Ok(()),
+        Err(fault) => Err(Error::new("set devfs_ruleset of jail", jail, fault)),
     }
 }
 

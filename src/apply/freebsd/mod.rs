@@ -1,6 +1,7 @@
 //! Performing and reverting the steps of FreeBSD: both of a step side by side.
 
 mod copy;
+mod devices;
 mod inroot;
 mod jail;
 mod limits;
@@ -49,7 +50,9 @@ pub fn foresee(step: &AnyStep) -> Result<Option<Outcome>> {
         Step::Jail { name, .. } => jail::foresee(name).map(|()| None),
         Step::Module { .. }
         | Step::OwnMounts { .. }
+        | Step::Rulesets { .. }
         | Step::DeviceRules { .. }
+        | Step::JailDevices { .. }
         | Step::Rctl(_)
         | Step::Cpuset { .. }
         | Step::VnetInterface { .. } => Ok(None),
@@ -85,11 +88,20 @@ pub fn perform(step: &AnyStep) -> Result<Outcome> {
             };
             mounts::mount(&wanted, *copy_up)
         }
+        Step::Rulesets { range } => devices::free(*range).map(|()| Outcome::Done),
         Step::DeviceRules {
             root,
             destination,
+            ruleset,
             rules,
-        } => mounts::apply_rules(root, destination, rules),
+            range,
+        } => devices::apply(root, destination, *ruleset, rules, *range),
+        Step::JailDevices {
+            jail,
+            ruleset,
+            rules,
+            range,
+        } => devices::apply_to_jail(jail, *ruleset, rules, *range),
         Step::OwnMounts { root } => mounts::remember(root),
         Step::ChildrenMax { jail } => jail::raise_children(jail),
         Step::Alias { interface, address } => network::add_alias(interface, *address),
@@ -123,8 +135,10 @@ pub fn revert(step: &AnyStep, outcome: Option<&Outcome>) -> Result<()> {
             fstype,
             ..
         } => mounts::unmount(root, destination, fstype, outcome),
-        // They belong to the mount and end with it.
-        Step::DeviceRules { .. } => Ok(()),
+        // The mounts and the jail that named them are gone by now.
+        Step::Rulesets { range } => devices::free(*range),
+        // A name of a ruleset ends with the mount or the jail that has it.
+        Step::DeviceRules { .. } | Step::JailDevices { .. } => Ok(()),
         Step::OwnMounts { root } => mounts::unmount_others(root, outcome),
         Step::ChildrenMax { jail } => jail::lower_children(jail, outcome),
         Step::Alias { interface, address } => network::remove_alias(interface, *address),

@@ -13,11 +13,11 @@ use nix::sys::stat::Mode;
 use nix::unistd::fchdir;
 
 use super::copy::copy_tree;
+use super::devices;
 use super::inroot::{Lookup, look_up, made_before, make_missing, remove_made};
 use crate::apply::Outcome;
-use crate::error::{Context, Error, Result, io_name};
-use crate::plan::freebsd::Rule;
-use crate::sys::freebsd::{devfs, mount as sys};
+use crate::error::{Context, Error, Result};
+use crate::sys::freebsd::mount as sys;
 
 /// What is to be mounted.
 pub(super) struct Wanted<'a> {
@@ -230,7 +230,11 @@ const DEADLOCK_RETRIES: u32 = 10;
 pub(super) fn mount(wanted: &Wanted, copy_up: bool) -> Result<Outcome> {
     let file = is_file(wanted.source.filter(|_| wanted.fstype == "nullfs"))?;
     if wanted.fstype == "devfs" {
-        check_ruleset(wanted.options)?;
+        let ruleset = wanted
+            .options
+            .iter()
+            .find_map(|o| o.strip_prefix("ruleset="));
+        ruleset.map_or(Ok(()), |number| devices::check(number.parse().unwrap_or(0)))?;
     }
     let lookup = look_up(wanted.root, wanted.destination)?;
     let created = made(wanted.root, &lookup);
@@ -388,63 +392,6 @@ fn call(wanted: &Wanted, on: &OsStr) -> Result<()> {
 fn open_directory(fd: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     openat(fd, ".", flags, Mode::empty()).doing("open", "the mount point")
-}
-
-/// A ruleset that does not exist, or has no rules, would show every device of
-/// the host.
-fn check_ruleset(options: &[String]) -> Result<()> {
-    let Some(number) = options
-        .iter()
-        .find_map(|option| option.strip_prefix("ruleset="))
-    else {
-        return Ok(());
-    };
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let dev = open("/dev", flags, Mode::empty()).doing("open", "/dev")?;
-    let ruleset = number.parse().unwrap_or(0);
-    match devfs::has_rules(dev.as_fd(), ruleset) {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            let fault = Error::new(
-                "mount",
-                "devfs",
-                format_args!("the host has no devfs ruleset {ruleset}"),
-            );
-            Err(fault.hint("load the rulesets with: service devfs restart"))
-        }
-        // In a jail the rules cannot be read; there the kernel applies the
-        // jail's own ruleset.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::ENOTTY)) => Ok(()),
-        Err(e) => Err(Error::new("read the devfs ruleset", ruleset, io_name(&e))),
-    }
-}
-
-pub(super) fn apply_rules(root: &Path, destination: &Path, rules: &[Rule]) -> Result<Outcome> {
-    let found = look_up(root, destination)?.found;
-    let object = || {
-        format!(
-            "the devices of {} in {}",
-            destination.display(),
-            root.display()
-        )
-    };
-    let mounted = sys::of(found.fd.as_fd()).doing("set", object())?;
-    if mounted.fstype != "devfs" {
-        return Err(Error::new("set", object(), "it is not a devfs"));
-    }
-    let directory = open_directory(found.fd.as_fd())?;
-    for rule in rules {
-        let raw = devfs::Rule {
-            pattern: rule.path.as_deref(),
-            show: rule.show,
-            uid: rule.user,
-            gid: rule.group,
-            mode: rule.mode,
-            include: rule.include,
-        };
-        devfs::apply(directory.as_fd(), raw).doing("apply the devfs rule", rule)?;
-    }
-    Ok(Outcome::Done)
 }
 
 /// Unmounts what the outcome names; for a mount that a killed runtime may have

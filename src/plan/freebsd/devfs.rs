@@ -1,8 +1,12 @@
 //! Devices: the mount options `ruleset=N` and `rule=…` of devfs, and
 //! `freebsd.devices`.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
+use super::Step;
+use super::jail::{self, Value};
 use crate::config::freebsd::Device;
 use crate::error::{Error, Result};
 
@@ -163,4 +167,32 @@ pub(super) fn with_parents(rule: Rule) -> Vec<Rule> {
     }
     rules.push(rule);
     rules
+}
+
+/// The ruleset among a devfs mount's options; 0 for none.
+pub(super) fn ruleset_of(options: &[String]) -> u32 {
+    let number = options.iter().find_map(|o| o.strip_prefix("ruleset="));
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// What a jail that may mount devfs sees in it: the devices that it has in
+/// /dev, unless an annotation names a ruleset for it.
+pub(super) fn of_jail(jail: &jail::Planned, mounts: &[Step], range: (u32, u32)) -> Option<Step> {
+    let given = jail.parameters.iter().find(|p| p.name == "devfs_ruleset")?;
+    // A number was put there for allow.mount.devfs; an annotation is text.
+    let Value::Number(ruleset) = given.value else {
+        return None;
+    };
+    let dev = mounts.iter().rev().find_map(|step| match step {
+        Step::DeviceRules {
+            destination, rules, ..
+        } if destination == Path::new("/dev") => Some(rules),
+        _ => None,
+    });
+    Some(Step::JailDevices {
+        jail: jail.name.clone(),
+        ruleset: u32::try_from(ruleset).unwrap_or(0),
+        rules: dev?.clone(),
+        range,
+    })
 }

@@ -76,14 +76,36 @@ pub enum Step {
         /// Fill it with what it covers.
         copy_up: bool,
     },
-    /// Shows, hides or changes devices of a devfs mount.
+    /// Frees, at the end, the devfs rulesets that were made for containers and
+    /// that no mount and no jail uses any more.
+    Rulesets {
+        /// The first and the last number that brig may use.
+        range: (u32, u32),
+    },
+    /// Shows, hides or changes devices of a devfs mount, those too that come
+    /// later, by a ruleset that containers with the same rules share.
     DeviceRules {
         /// The root file system.
         root: PathBuf,
         /// Where devfs is mounted in it.
         destination: PathBuf,
+        /// The host's ruleset that comes before; 0 for none.
+        ruleset: u32,
         /// What to change.
         rules: Vec<Rule>,
+        /// The first and the last number for a new ruleset.
+        range: (u32, u32),
+    },
+    /// The same for the devfs that the jail mounts itself.
+    JailDevices {
+        /// The jail's full name.
+        jail: String,
+        /// The host's ruleset that comes before.
+        ruleset: u32,
+        /// What to change.
+        rules: Vec<Rule>,
+        /// The first and the last number for a new ruleset.
+        range: (u32, u32),
     },
     /// Remembers what is mounted in the root, so that what a jail that may
     /// mount has mounted is told apart and taken away when it is gone.
@@ -147,6 +169,9 @@ pub fn plan(input: &Input) -> Result<Plan> {
     let network = network::plan(input, &jail.name, &mut ignored)?;
     let limits = limits::plan(input, &jail.name, &mut ignored)?;
 
+    let range = input.policy.devfs_range;
+    let own_rules = devfs::of_jail(&jail, &mounts.steps, range);
+
     let mut steps = jail.modules;
     for module in linux::modules(input, &mounts.steps) {
         if !steps.contains(&module) {
@@ -155,6 +180,13 @@ pub fn plan(input: &Input) -> Result<Plan> {
     }
     if let Some(parent) = jail.parent {
         steps.push(Step::ChildrenMax { jail: parent });
+    }
+    if mounts
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::DeviceRules { .. }))
+    {
+        steps.push(Step::Rulesets { range });
     }
     steps.extend(mounts.steps);
     steps.extend(network.before);
@@ -172,6 +204,7 @@ pub fn plan(input: &Input) -> Result<Plan> {
         path: mounts.root,
         parameters: jail.parameters,
     });
+    steps.extend(own_rules);
     steps.extend(limits);
     steps.extend(network.after);
     let steps = steps.into_iter().map(super::Step::Freebsd).collect();

@@ -194,6 +194,7 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
             rules,
         } = mount;
         let at = destination.clone();
+        let ruleset = devfs::ruleset_of(&options);
         steps.push(Step::FileSystem {
             root: root.clone(),
             destination,
@@ -206,7 +207,9 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
             steps.push(Step::DeviceRules {
                 root: root.clone(),
                 destination: at,
+                ruleset,
                 rules,
+                range: input.policy.devfs_range,
             });
         }
     }

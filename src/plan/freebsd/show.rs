@@ -43,14 +43,22 @@ impl fmt::Display for Step {
                     Ok(())
                 }
             }
+            Step::Rulesets { range } => {
+                let (first, last) = range;
+                write!(
+                    f,
+                    "at the end free unused devfs rulesets from {first} to {last}"
+                )
+            }
             Step::DeviceRules {
                 destination, rules, ..
             } => {
                 write!(f, "devices of {}:", destination.display())?;
-                for (i, rule) in rules.iter().enumerate() {
-                    write!(f, "{} {rule}", if i == 0 { "" } else { ";" })?;
-                }
-                Ok(())
+                list(f, rules)
+            }
+            Step::JailDevices { jail, rules, .. } => {
+                write!(f, "devices of what jail {jail} mounts:")?;
+                list(f, rules)
             }
             Step::OwnMounts { root } => {
                 write!(
@@ -82,6 +90,13 @@ impl fmt::Display for Step {
             }
         }
     }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, rules: &[Rule]) -> fmt::Result {
+    for (i, rule) in rules.iter().enumerate() {
+        write!(f, "{} {rule}", if i == 0 { "" } else { ";" })?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for Value {

@@ -295,13 +295,24 @@ fn devfs_is_never_without_a_ruleset_unless_asked() {
 
 #[test]
 fn devices_are_shown_with_the_directories_above_them() {
-    let plan = plan(json!({
+    let planned = plan(json!({
         "mounts": [{"destination": "/dev", "type": "devfs", "options": ["rule=path tun* unhide mode 0660 group wheel"]}],
         "freebsd": {"devices": [{"path": "dri/card0", "mode": 438}]}}));
     assert_eq!(
-        lines(&plan)[1],
+        lines(&planned)[0],
+        "at the end free unused devfs rulesets from 40000 to 49999"
+    );
+    assert_eq!(
+        lines(&planned)[2],
         "devices of /dev: path tun* unhide group 0 mode 0660; path dri unhide; path dri/card0 unhide mode 0666"
     );
+    let jail = json!({
+        "mounts": [{"destination": "/dev", "type": "devfs"}],
+        "freebsd": {
+            "devices": [{"path": "pf"}],
+            "jail": {"enforceStatfs": 1, "allow": {"mount": ["devfs"]}}}});
+    let by_itself = "devices of what jail web mounts: path pf unhide";
+    assert!(lines(&plan(jail)).iter().any(|line| line == by_itself));
     let alone = json!({"freebsd": {"devices": [{"path": "pf"}]}});
     assert!(error(alone).starts_with("freebsd.devices: needs a devfs mount on /dev"));
     let out = json!({"freebsd": {"devices": [{"path": "../etc"}]}});
