@@ -21,6 +21,11 @@ pub struct Policy {
     pub devfs_ruleset: u32,
     /// First and last number of the devfs rulesets that brig may make.
     pub devfs_range: (u32, u32),
+    /// Whether jails are held by descriptors where the kernel has them.
+    pub jail_descriptors: bool,
+    /// Whether a jail is given its container's id and bundle where the kernel
+    /// keeps such words.
+    pub jail_meta: bool,
 }
 
 impl Default for Policy {
@@ -28,6 +33,8 @@ impl Default for Policy {
         Policy {
             devfs_ruleset: 4,
             devfs_range: (40_000, 49_999),
+            jail_descriptors: true,
+            jail_meta: true,
         }
     }
 }

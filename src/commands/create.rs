@@ -7,7 +7,7 @@ use crate::apply::{self, journal::Journal};
 use crate::cli::{BundleAndIo, Create};
 use crate::config::Config;
 use crate::container::directory::Lock;
-use crate::container::{Directory, State, control};
+use crate::container::{Directory, State, control, state};
 use crate::error::{Error, Result};
 use crate::host::HostFacts;
 use crate::launch::{self, Init, Launch, Passed, handshake};
@@ -17,9 +17,21 @@ use crate::sys;
 
 pub fn command(session: &Session, args: Create, passed: Passed) -> Result<()> {
     let bundle = bundle(args.io.bundle.clone().or(args.bundle_argument))?;
-    let created = create(session, &args.id, bundle, &args.io, passed, true, None)?;
+    let (id, io) = (&args.id, &args.io);
+    let created = create(session, id, bundle, io, passed, Until::Deleted, None)?;
     drop(created);
     Ok(())
+}
+
+/// How long a container is to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Until someone deletes it.
+    Deleted,
+    /// The same, but this process waits for its program.
+    DeletedButWaited,
+    /// Until this process has waited for its program.
+    Waited,
 }
 
 /// A container that was just created, still locked.
@@ -49,7 +61,7 @@ pub fn create(
     bundle: PathBuf,
     io: &BundleAndIo,
     passed: Passed,
-    detached: bool,
+    until: Until,
     console: Option<std::os::fd::OwnedFd>,
 ) -> Result<Created> {
     let directory = Directory::of(&session.root, id)?;
@@ -90,7 +102,10 @@ pub fn create(
     let terminal = config.process().and_then(|p| p.terminal()).unwrap_or(false);
     let console = match console {
         Some(console) => Some(console).filter(|_| terminal),
-        None => launch::connect_console(io.console_socket.as_deref(), terminal, detached)?,
+        None => {
+            let detached = until == Until::Deleted;
+            launch::connect_console(io.console_socket.as_deref(), terminal, detached)?
+        }
     };
 
     let lock = directory.create()?;
@@ -104,6 +119,7 @@ pub fn create(
         boot: sys::boot_id(),
         init: None,
         started: false,
+        runner: own_process().filter(|_| until == Until::Waited),
         jail: None,
         cgroup: None,
         bundle,
@@ -118,6 +134,13 @@ pub fn create(
         config,
         lock,
     })
+}
+
+/// This process, as others can tell it from a later one.
+fn own_process() -> Option<state::Process> {
+    let pid = std::process::id() as i32;
+    let start_time = sys::process_start_time(pid)?;
+    Some(state::Process { pid, start_time })
 }
 
 fn make(

@@ -7,7 +7,7 @@ use super::Session;
 use crate::apply::{self, journal::Journal};
 use crate::config::Config;
 use crate::container::directory::Lock;
-use crate::container::{Directory, State, Status, control, signal, status, temporary};
+use crate::container::{Directory, Orphan, State, Status, control, signal, status, temporary};
 use crate::error::{Error, Kind, Result};
 use crate::launch::hooks;
 use crate::report;
@@ -22,11 +22,12 @@ pub fn command(session: &Session, id: &str, force: bool) -> Result<()> {
         Err(error) if error.kind == Kind::NoContainer => {
             // A run may have been killed while it made the bundle.
             let was_there = temporary::remove_left(&session.root, id)?;
-            return if force || was_there {
-                Ok(())
-            } else {
-                Err(error)
-            };
+            if !force {
+                return if was_there { Ok(()) } else { Err(error) };
+            }
+            let all = control::orphans(&session.root)?;
+            let own = all.into_iter().find(|orphan| orphan.id == id);
+            return own.map_or(Ok(()), |own| orphan(session, &own));
         }
         Err(error) => return Err(error),
     };
@@ -50,6 +51,25 @@ pub fn command(session: &Session, id: &str, force: bool) -> Result<()> {
     }
     let config = Config::parse_copy(&directory.config()).ok();
     remove(&directory, state.as_ref(), config.as_ref(), lock)
+}
+
+/// Takes away a container of which a jail is left and no state.
+///
+/// # Errors
+/// What could not be taken away.
+pub fn orphan(session: &Session, own: &Orphan) -> Result<()> {
+    let directory = Directory::of(&session.root, &own.id)?;
+    // Nobody gets the id meanwhile.
+    let lock = match directory.lock() {
+        Err(error) if error.kind == Kind::NoContainer => directory.create()?,
+        lock => lock?,
+    };
+    // The wait for the lock may have been for a delete of the same.
+    if control::orphans(&session.root)?.contains(own) {
+        let policy = session.policy().unwrap_or_default();
+        control::reclaim(own, &policy)?;
+    }
+    directory.remove(lock)
 }
 
 /// Takes the container back, removes its directory, and runs its poststop

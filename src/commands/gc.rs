@@ -3,12 +3,23 @@
 use super::{Session, delete};
 use crate::cli::Gc;
 use crate::config::Config;
-use crate::container::{Directory, temporary};
+use crate::container::state::Process;
+use crate::container::{Directory, State, control, status, temporary};
 use crate::error::{Error, Result};
 use crate::sys;
 
 pub fn command(session: &Session, args: &Gc) -> Result<()> {
     let mut failures = Vec::new();
+    for orphan in control::orphans(&session.root)? {
+        let (id, jail) = (&orphan.id, &orphan.jail);
+        super::write(&format!("{id}: its state is gone, jail {jail} is left\n"))?;
+        if args.dry_run {
+            continue;
+        }
+        if let Err(error) = delete::orphan(session, &orphan) {
+            failures.push(format!("{id}: {error}"));
+        }
+    }
     for directory in Directory::all(&session.root)? {
         let Some(reason) = leftover(&directory) else {
             continue;
@@ -45,10 +56,17 @@ fn leftover(directory: &Directory) -> Option<&'static str> {
     match directory.load() {
         Ok(state) if state.boot != sys::boot_id() => Some("the host was rebooted since"),
         Ok(state) if state.init.is_none() => Some("its create was killed"),
+        // A program that goes on without it may still be of use to someone.
+        Ok(state) if is_left_by_run(&state) => Some("its run was killed"),
         Ok(_) => None,
         Err(_) if directory.exists() => Some("its state file is missing or damaged"),
         Err(_) => None,
     }
+}
+
+fn is_left_by_run(state: &State) -> bool {
+    let is_gone = |runner: Process| sys::process_start_time(runner.pid) != Some(runner.start_time);
+    state.runner.is_some_and(is_gone) && !status::init_alive(state)
 }
 
 fn reclaim(directory: &Directory) -> Result<()> {
@@ -64,7 +82,10 @@ fn reclaim(directory: &Directory) -> Result<()> {
 
 fn leftover_locked(directory: &Directory) -> Option<()> {
     match directory.load() {
-        Ok(state) => (state.boot != sys::boot_id() || state.init.is_none()).then_some(()),
+        Ok(state) => {
+            let is_old = state.boot != sys::boot_id() || state.init.is_none();
+            (is_old || is_left_by_run(&state)).then_some(())
+        }
         Err(_) => directory.exists().then_some(()),
     }
 }

@@ -2,7 +2,8 @@
 
 use super::Session;
 use crate::cli::{List, TableFormat};
-use crate::container::{Directory, status};
+use crate::container::state::OCI_VERSION;
+use crate::container::{Directory, Orphan, control, status};
 use crate::error::{Kind, Result};
 use crate::report;
 
@@ -27,6 +28,7 @@ pub fn command(session: &Session, args: &List) -> Result<()> {
             .collect();
         return super::write(&ids);
     }
+    let orphans = control::orphans(&session.root)?;
     let rows = rows.into_iter().filter_map(|(directory, state)| {
         let state = state?;
         let status = status::status(&state, &directory);
@@ -34,9 +36,8 @@ pub fn command(session: &Session, args: &List) -> Result<()> {
     });
     match args.format {
         TableFormat::Json => {
-            let all: Vec<_> = rows
-                .map(|(s, status)| super::state::document(&s, status))
-                .collect();
+            let known = rows.map(|(s, status)| super::state::document(&s, status));
+            let all: Vec<_> = known.chain(orphans.iter().map(orphan)).collect();
             super::write(&format!("{}\n", serde_json::Value::from(all)))
         }
         TableFormat::Table => {
@@ -58,9 +59,40 @@ pub fn command(session: &Session, args: &List) -> Result<()> {
                 ];
                 table.push(row);
             }
+            for orphan in orphans {
+                let bundle = orphan.bundle.display().to_string();
+                let unknown = || "-".to_owned();
+                let pid = "0".to_owned();
+                table.push([
+                    orphan.id,
+                    pid,
+                    ORPHANED.into(),
+                    bundle,
+                    unknown(),
+                    unknown(),
+                ]);
+            }
             super::write(&columns(&table))
         }
     }
+}
+
+/// The status of a jail without a container: gc takes it away.
+const ORPHANED: &str = "orphaned";
+
+fn orphan(orphan: &Orphan) -> serde_json::Value {
+    serde_json::json!({
+        "ociVersion": OCI_VERSION,
+        "id": orphan.id,
+        "pid": 0,
+        "status": ORPHANED,
+        "bundle": orphan.bundle,
+        "rootfs": orphan.rootfs,
+        "created": "",
+        "annotations": {},
+        "owner": "",
+        "jail": {"name": orphan.jail, "jid": orphan.jid},
+    })
 }
 
 /// Lays rows out in columns, three spaces apart.

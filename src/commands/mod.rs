@@ -133,6 +133,14 @@ fn run(
     command: Command,
     passed: Result<crate::launch::Passed>,
 ) -> Result<ExitCode> {
+    // A policy that cannot be read is told of by the commands that need it.
+    #[cfg(target_os = "freebsd")]
+    if session
+        .policy()
+        .is_ok_and(|policy| !policy.jail_descriptors)
+    {
+        crate::apply::freebsd::without_descriptors();
+    }
     let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
     match command {
         Command::Create(args) => done(create::command(session, args, passed?)),

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::create::Until;
 use super::image::{self, Interrupts};
 use super::{Session, create, start, unpack};
 use crate::cli::Run;
@@ -83,7 +84,8 @@ fn run(
         if let Some(watch) = &watch {
             go_on(watch)?;
         }
-        let mut created = create::create(session, id, bundle, &args.io, passed, true, None)?;
+        let (io, until) = (&args.io, Until::Deleted);
+        let mut created = create::create(session, id, bundle, io, passed, until, None)?;
         let started = start::start(&created.directory, &mut created.state, &created.config);
         return match started {
             Ok(()) => Ok(ExitCode::SUCCESS),
@@ -99,7 +101,15 @@ fn run(
         // From here on they are the program's.
         go_on(&watch)?;
     }
-    let mut created = create::create(session, id, bundle, &args.io, passed, false, theirs)?;
+    let until = if args.keep {
+        Until::DeletedButWaited
+    } else {
+        // Whatever ends this process, nothing goes on to run.
+        #[cfg(target_os = "freebsd")]
+        crate::apply::freebsd::own_jails();
+        Until::Waited
+    };
+    let mut created = create::create(session, id, bundle, &args.io, passed, until, theirs)?;
     let terminal = created
         .config
         .process()

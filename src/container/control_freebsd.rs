@@ -1,6 +1,7 @@
 //! What later commands do to a container on FreeBSD: always to the jail and
 //! those in it, never to a process tree.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -8,7 +9,7 @@ use nix::unistd::Pid;
 use oci_spec::runtime::LinuxResources;
 
 use super::stats::{MemoryEntry, Stats};
-use super::{Directory, State, state};
+use super::{Directory, Orphan, State, state};
 use crate::apply::journal::Journal;
 use crate::apply::{self, Outcome, freebsd as backend};
 use crate::error::{Context, Error, Kind, Result, errno_name};
@@ -16,9 +17,10 @@ use crate::host::HostFacts;
 use crate::plan::Step;
 use crate::plan::freebsd::limits::{self, accounting_off};
 use crate::plan::freebsd::{Limit, Step as Own};
+use crate::policy::Policy;
 use crate::report;
 use crate::sys;
-use crate::sys::freebsd::{jail, process};
+use crate::sys::freebsd::process;
 use crate::sys::unix::descriptors::close_from_except;
 use crate::sys::unix::process::{Forked, exit_now, fork};
 
@@ -33,6 +35,16 @@ pub fn record(step: &Step, outcome: &Outcome, state: &mut State) {
             jid: *jid,
         });
     }
+}
+
+/// The jails of containers that nothing is known of any more.
+pub fn orphans(root: &Path) -> Result<Vec<Orphan>> {
+    backend::orphans(root)
+}
+
+/// Takes such a jail away, with what can be told for its container's.
+pub fn reclaim(orphan: &Orphan, policy: &Policy) -> Result<()> {
+    backend::reclaim(orphan, policy.devfs_range)
 }
 
 /// The container's jail, while it is there: of this boot, and with the id that
@@ -102,7 +114,7 @@ pub fn signal_all(state: &State, signal: i32) -> Result<()> {
 fn broadcast(own: &state::Jail, signal: i32) -> Result<()> {
     let object = || format!("the processes of jail {}", own.name);
     match fork().doing("fork", "a process that signals")? {
-        Forked::Child => exit_now(match from_inside(own.jid, signal) {
+        Forked::Child => exit_now(match from_inside(own, signal) {
             Ok(()) => 0,
             Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
         }),
@@ -126,11 +138,13 @@ fn broadcast(own: &state::Jail, signal: i32) -> Result<()> {
     }
 }
 
-fn from_inside(jid: i32, signal: i32) -> std::io::Result<()> {
+fn from_inside(own: &state::Jail, signal: i32) -> std::io::Result<()> {
     process::forbid_tracing()?;
     // A directory among them would keep the kernel from letting it in.
     close_from_except(0, &[])?;
-    jail::attach(jid)?;
+    let gone = std::io::Error::from_raw_os_error(libc::EINVAL);
+    let held = backend::hold(&own.name, Some(own.jid)).ok().flatten();
+    held.ok_or(gone)?.attach()?;
     process::signal_everyone(signal)
 }
 

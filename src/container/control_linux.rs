@@ -9,14 +9,25 @@ use nix::unistd::Pid;
 use oci_spec::runtime::LinuxResources;
 
 use super::stats::{Blkio, BlkioEntry, MemoryEntry, Stats};
-use super::{Directory, State, state};
+use super::{Directory, Orphan, State, state};
 use crate::apply::Outcome;
 use crate::apply::linux::cgroup::{self, Layout};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::Step;
 use crate::plan::linux::Step as LinuxStep;
+use crate::policy::Policy;
 use crate::sys;
 use crate::sys::linux::process as sys_process;
+
+/// What a jail says of itself is FreeBSD's.
+pub fn orphans(_: &Path) -> Result<Vec<Orphan>> {
+    Ok(Vec::new())
+}
+
+/// There is none.
+pub fn reclaim(orphan: &Orphan, _: &Policy) -> Result<()> {
+    Err(Error::no_container(&orphan.id))
+}
 
 /// How long a freezer may take before it is reported as a failure.
 const FREEZE_LIMIT: Duration = Duration::from_secs(10);

@@ -33,6 +33,9 @@ pub struct State {
     pub init: Option<Process>,
     /// Whether start has run.
     pub started: bool,
+    /// The `brig run` that waits for the container's end and then deletes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<Process>,
     /// FreeBSD: the jail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jail: Option<Jail>,

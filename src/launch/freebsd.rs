@@ -10,14 +10,14 @@ use oci_spec::runtime::Process;
 
 use super::Launch;
 use super::handshake::Channel;
-use crate::apply::freebsd::prepare_program;
+use crate::apply::freebsd::{hold, prepare_program};
 use crate::apply::journal::Journal;
 use crate::config::{Config, annotations};
 use crate::container::user;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::Plan;
 use crate::plan::freebsd::{check_process, resource_number};
-use crate::sys::freebsd::{jail, process as sys_process};
+use crate::sys::freebsd::process as sys_process;
 use crate::sys::unix::process::{self, Forked};
 
 /// Forks the process; it enters the jail by itself.
@@ -90,7 +90,12 @@ fn attach(launch: &Launch) -> Result<()> {
     // becoming what it is already.
     setgroups(&[Gid::from_raw(0)]).doing("set the groups of", "the container's process")?;
     sys_process::set_login("root").doing("set the login name", "root")?;
-    let error = match jail::attach(own.jid) {
+    // The jail that was created, and no later one of its id.
+    let attached = match hold(&own.name, Some(own.jid))? {
+        Some(held) => held.attach(),
+        None => Err(Errno::EINVAL.into()),
+    };
+    let error = match attached {
         Ok(()) => return Ok(()),
         Err(error) => error,
     };

@@ -8,6 +8,8 @@
 //! of its own, and the host must be as before when it is over.
 
 #[cfg(target_os = "freebsd")]
+mod descriptors;
+#[cfg(target_os = "freebsd")]
 mod devices;
 #[cfg(target_os = "freebsd")]
 mod ephemeral;
@@ -16,7 +18,7 @@ mod support;
 
 #[cfg(target_os = "freebsd")]
 fn main() -> std::process::ExitCode {
-    let groups: &[&[support::Case]] = &[devices::CASES, ephemeral::CASES];
+    let groups: &[&[support::Case]] = &[descriptors::CASES, devices::CASES, ephemeral::CASES];
     support::run(groups)
 }
 

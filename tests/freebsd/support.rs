@@ -1,7 +1,5 @@
 //! What the cases have in hand: bundles, brig, the host before and after.
 
-#![allow(dead_code, reason = "until the other groups are there")]
-
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::ffi::OsString;
@@ -450,6 +448,26 @@ impl Test {
         Ok(file)
     }
 
+    /// Whether brig uses jail descriptors here: the kernel has them and the
+    /// policy does not switch them off.
+    pub fn has_descriptors(&self) -> Outcome<bool> {
+        self.is_on("jailDescriptors")
+    }
+
+    /// Whether jails say which container they are, in the same way.
+    pub fn has_meta(&self) -> Outcome<bool> {
+        self.is_on("jailMeta")
+    }
+
+    fn is_on(&self, key: &str) -> Outcome<bool> {
+        let kernel: u32 = sh("sysctl -n kern.osreldate")?.parse()?;
+        let policy: Value = match &self.policy {
+            Some(file) => serde_json::from_slice(&fs::read(file)?)?,
+            None => json!({}),
+        };
+        Ok(kernel >= 1_500_000 && policy[key] != json!(false))
+    }
+
     /// The same case under another policy file.
     pub fn under(&self, policy: PathBuf) -> Test {
         Test {
@@ -466,6 +484,13 @@ impl Test {
                 println!("{error}");
             }
         }
+    }
+}
+
+/// Adds a mount to a configuration.
+pub fn mount(config: &mut Value, mount: Value) {
+    if let Some(all) = config["mounts"].as_array_mut() {
+        all.push(mount);
     }
 }
 

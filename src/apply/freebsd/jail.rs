@@ -2,8 +2,11 @@
 
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -46,6 +49,123 @@ pub fn find(name: &str) -> Result<Option<i32>> {
         Err(fault) if fault.errno == Errno::ENOENT => Ok(None),
         Err(fault) => Err(Error::new("look for jail", name, fault)),
     }
+}
+
+/// Whether jails are held by descriptors: until the policy or the kernel says
+/// otherwise.
+static DESCRIPTORS: AtomicBool = AtomicBool::new(true);
+
+/// Switches the use of jail descriptors off (the policy's `jailDescriptors`).
+pub fn without_descriptors() {
+    DESCRIPTORS.store(false, Ordering::Relaxed);
+}
+
+/// Whether a call failed because the kernel has no jail descriptors: FreeBSD 14
+/// refuses the flag before it looks at anything else. It is not asked again.
+fn lacks_descriptors(fault: &Fault) -> bool {
+    let lacks = fault.errno == Errno::EINVAL && fault.message.is_empty();
+    if lacks {
+        without_descriptors();
+    }
+    lacks
+}
+
+/// A jail that was looked up once. By a descriptor it is that jail whatever
+/// happens meanwhile; by its id alone, another one may have got the id.
+#[derive(Debug)]
+pub struct Held {
+    /// Its id.
+    pub jid: i32,
+    descriptor: Option<OwnedFd>,
+}
+
+impl Held {
+    /// Moves this process into the jail.
+    ///
+    /// # Errors
+    /// EINVAL when it is gone, EPERM while a directory is open.
+    pub fn attach(&self) -> std::io::Result<()> {
+        self.call(sys::attach_to, sys::attach)
+    }
+
+    /// Removes the jail and kills every process in it.
+    fn remove(&self) -> std::io::Result<()> {
+        self.call(sys::remove_by, sys::remove)
+    }
+
+    fn call(
+        &self,
+        by_descriptor: impl FnOnce(BorrowedFd<'_>) -> std::io::Result<()>,
+        by_id: impl FnOnce(i32) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        let Some(descriptor) = &self.descriptor else {
+            return by_id(self.jid);
+        };
+        match by_descriptor(descriptor.as_fd()) {
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Err(Errno::EINVAL.into()),
+            result => result,
+        }
+    }
+}
+
+/// Holds the jail of that name, if it has that id.
+///
+/// # Errors
+/// Those of jail_get(2), except that there is none.
+pub fn hold(name: &str, jid: Option<i32>) -> Result<Option<Held>> {
+    let fault = |fault| Err(Error::new("look for jail", name, fault));
+    if DESCRIPTORS.load(Ordering::Relaxed) {
+        // Name and descriptor in one call: they are of the same jail.
+        let opened = match jid {
+            Some(jid) => sys::open(("jid", jid.to_ne_bytes().to_vec()), &[("name", 256)]),
+            None => sys::open(("name", terminated(name)), &[]),
+        };
+        match opened {
+            Ok((_, _, values)) if values.first().is_some_and(|own| text(own) != name) => {
+                return Ok(None);
+            }
+            Ok((descriptor, jid, _)) => {
+                let descriptor = Some(descriptor);
+                return Ok(Some(Held { jid, descriptor }));
+            }
+            Err(e) if e.errno == Errno::ENOENT => return Ok(None),
+            Err(e) if lacks_descriptors(&e) => {}
+            Err(e) => return fault(e),
+        }
+    }
+    let found = find(name)?.filter(|found| jid.is_none_or(|jid| jid == *found));
+    let held = |jid| Held {
+        jid,
+        descriptor: None,
+    };
+    Ok(found.map(held))
+}
+
+/// What keeps the jails of this process: [`own_jails`].
+static OWNS: AtomicBool = AtomicBool::new(false);
+static OWNED: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+
+/// From now on the jails that this process creates end with it, however it
+/// ends, where the kernel has jail descriptors.
+pub fn own_jails() {
+    OWNS.store(true, Ordering::Relaxed);
+}
+
+fn make(parameters: &[Encoded]) -> std::result::Result<i32, Fault> {
+    let owns = OWNS.load(Ordering::Relaxed) && DESCRIPTORS.load(Ordering::Relaxed);
+    if owns {
+        match sys::create_owned(parameters) {
+            Ok((descriptor, jid)) => {
+                if let Ok(mut owned) = OWNED.lock() {
+                    owned.push(descriptor);
+                }
+                return Ok(jid);
+            }
+            Err(fault) if lacks_descriptors(&fault) => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    sys::set(parameters, sys::CREATE)
 }
 
 /// The root directory of a jail; none when it is gone.
@@ -103,7 +223,7 @@ pub(super) fn create(name: &str, path: &Path, parameters: &[Parameter]) -> Resul
         for parameter in parameters.iter().filter(|p| with_defaults || !p.default) {
             all.extend(encode(parameter)?);
         }
-        Ok(sys::set(&all, sys::CREATE))
+        Ok(make(&all))
     };
     let mut result = set(true)?;
     // Inside a jail, or below a parent that may less, what nobody asked for
@@ -259,20 +379,34 @@ fn unknown(name: &str) -> Error {
 /// How long processes of a removed jail may take to end.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
-pub(super) fn remove(name: &str, path: &Path, outcome: Option<&Outcome>) -> Result<()> {
-    let Some(jid) = find(name)? else {
-        return Ok(());
+pub(super) fn remove(
+    name: &str,
+    path: &Path,
+    parameters: &[Parameter],
+    outcome: Option<&Outcome>,
+) -> Result<()> {
+    let jid = match outcome {
+        Some(Outcome::Jail { jid }) => Some(*jid),
+        _ => None,
     };
-    let ours = match outcome {
-        Some(Outcome::Jail { jid: own }) => *own == jid,
-        _ => is_made_by_us(jid, path)?,
-    };
-    if !ours {
-        return Ok(());
+    match (hold(name, jid)?, jid) {
+        (Some(held), None) if !is_made_by_us(held.jid, path, parameters)? => Ok(()),
+        (Some(held), _) => end(&held, name),
+        // Someone removed it, perhaps the end of a process that owned it just
+        // now: what ran in it may still have files open.
+        (None, Some(jid)) if !exists(jid)? => wait_until_empty(&[jid], END_LIMIT, name),
+        (None, _) => Ok(()),
     }
+}
+
+/// Removes a jail and waits until its processes have ended.
+///
+/// # Errors
+/// They do not.
+pub(super) fn end(held: &Held, name: &str) -> Result<()> {
     let mut jids = descendants(name)?;
-    jids.push(jid);
-    match sys::remove(jid) {
+    jids.push(held.jid);
+    match held.remove() {
         Ok(()) => {}
         Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
         Err(e) => return Err(e).doing("remove jail", name),
@@ -281,9 +415,17 @@ pub(super) fn remove(name: &str, path: &Path, outcome: Option<&Outcome>) -> Resu
     wait_until_empty(&jids, END_LIMIT, name)
 }
 
+fn exists(jid: i32) -> Result<bool> {
+    match sys::get(("jid", jid.to_ne_bytes().to_vec()), &[]) {
+        Ok(_) => Ok(true),
+        Err(fault) if fault.errno == Errno::ENOENT => Ok(false),
+        Err(fault) => Err(Error::new("look for jail", jid, fault)),
+    }
+}
+
 /// A runtime killed in the middle left no id: the jail is the one that has the
-/// same root and, where the kernel keeps such words, the mark of a container.
-fn is_made_by_us(jid: i32, path: &Path) -> Result<bool> {
+/// same root and, where the kernel keeps such words, no other container's mark.
+fn is_made_by_us(jid: i32, path: &Path, parameters: &[Parameter]) -> Result<bool> {
     let key = || ("jid", jid.to_ne_bytes().to_vec());
     let own = match sys::get(key(), &[("path", 1024)]) {
         Ok((_, values)) => text(&values[0]),
@@ -294,11 +436,35 @@ fn is_made_by_us(jid: i32, path: &Path) -> Result<bool> {
         (Ok(wanted), Ok(own)) => wanted == own,
         _ => Path::new(&own) == path,
     };
-    let marked = match sys::get(key(), &[(META_ID, 1024)]) {
-        Ok((_, values)) => !text(&values[0]).is_empty(),
-        Err(_) => true,
+    let wanted = parameters.iter().find(|p| p.name == META_ID);
+    // A jail that may not have what nobody asked for has no mark.
+    let mark = entry(jid, META_ID).filter(|mark| !mark.is_empty());
+    let other = match (wanted, mark) {
+        (Some(wanted), Some(mark)) => wanted.value.to_string() != mark,
+        (None, Some(_)) | (_, None) => false,
     };
-    Ok(same && marked)
+    Ok(same && !other)
+}
+
+/// One entry of a jail's meta; none where the kernel keeps none.
+pub(super) fn entry(jid: i32, key: &str) -> Option<String> {
+    let (_, values) = sys::get(("jid", jid.to_ne_bytes().to_vec()), &[(key, 1024)]).ok()?;
+    values.first().map(|value| text(value))
+}
+
+/// Every jail that is alive: its id and its full name.
+pub(super) fn all() -> Result<Vec<(i32, String)>> {
+    let (mut last, mut found) = (0_i32, Vec::new());
+    loop {
+        match sys::get(("lastjid", last.to_ne_bytes().to_vec()), &[("name", 256)]) {
+            Ok((jid, values)) => {
+                found.push((jid, text(&values[0])));
+                last = jid;
+            }
+            Err(fault) if fault.errno == Errno::ENOENT => return Ok(found),
+            Err(fault) => return Err(Error::new("list", "the jails", fault)),
+        }
+    }
 }
 
 /// The ids of the jails below the one of that name.
@@ -307,19 +473,10 @@ fn is_made_by_us(jid: i32, path: &Path) -> Result<bool> {
 /// Those of jail_get(2).
 pub fn descendants(name: &str) -> Result<Vec<i32>> {
     let prefix = format!("{name}.");
-    let (mut last, mut found) = (0_i32, Vec::new());
-    loop {
-        match sys::get(("lastjid", last.to_ne_bytes().to_vec()), &[("name", 256)]) {
-            Ok((jid, values)) => {
-                if text(&values[0]).starts_with(&prefix) {
-                    found.push(jid);
-                }
-                last = jid;
-            }
-            Err(fault) if fault.errno == Errno::ENOENT => return Ok(found),
-            Err(fault) => return Err(Error::new("list the jails below", name, fault)),
-        }
-    }
+    let below = all()?
+        .into_iter()
+        .filter(|(_, own)| own.starts_with(&prefix));
+    Ok(below.map(|(jid, _)| jid).collect())
 }
 
 /// The processes of jails that have not exited.

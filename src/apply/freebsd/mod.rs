@@ -8,6 +8,7 @@ mod limits;
 mod linux;
 mod mounts;
 mod network;
+mod orphans;
 
 use super::Outcome;
 use crate::error::{Context, Error, Result};
@@ -15,10 +16,11 @@ use crate::plan::Step as AnyStep;
 use crate::plan::freebsd::Step;
 use crate::sys::freebsd as sys;
 
-pub use jail::{descendants, find, processes_in};
+pub use jail::{descendants, find, hold, own_jails, processes_in, without_descriptors};
 pub use limits::{denied_at, usage};
 pub use linux::prepare_program;
 pub use mounts::claim_root;
+pub use orphans::{orphans, reclaim};
 
 fn own(step: &AnyStep) -> Result<&Step> {
     match step {
@@ -142,7 +144,11 @@ pub fn revert(step: &AnyStep, outcome: Option<&Outcome>) -> Result<()> {
         Step::OwnMounts { root } => mounts::unmount_others(root, outcome),
         Step::ChildrenMax { jail } => jail::lower_children(jail, outcome),
         Step::Alias { interface, address } => network::remove_alias(interface, *address),
-        Step::Jail { name, path, .. } => jail::remove(name, path, outcome),
+        Step::Jail {
+            name,
+            path,
+            parameters,
+        } => jail::remove(name, path, parameters, outcome),
         Step::Rctl(limit) => limits::remove(limit),
         // It belongs to the jail and ends with it.
         Step::Cpuset { .. } => Ok(()),

@@ -437,7 +437,7 @@ fn made_since(root: &Path, destination: &Path, fstype: &str, below: [i32; 2]) ->
 const BUSY_RETRIES: u32 = 10;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
-fn detach(mounted: &sys::Mount, all: &[sys::Mount]) -> Result<()> {
+pub(super) fn detach(mounted: &sys::Mount, all: &[sys::Mount]) -> Result<()> {
     let object = mounted.on.display();
     // A mount on top of this one, or inside it, is someone else's: brig's own
     // are gone by now. Forcing would cut it off where nobody could reach it.

@@ -113,7 +113,7 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
     source.enforce_statfs(&jail, engine)?;
     source.allow(&jail, engine, &mut modules)?;
     source.others(&mut modules)?;
-    source.meta();
+    source.meta(&name);
     let parameters = source.set;
     Ok(Planned {
         name,
@@ -540,7 +540,7 @@ impl Source<'_> {
                 continue;
             }
             let at = annotations::path(&key);
-            if RESERVED.contains(&name) {
+            if RESERVED.contains(&name) || name == META_ID || name.starts_with("meta.brig.") {
                 return Err(Error::property(at, "is brig's own to set"));
             }
             let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -570,19 +570,21 @@ impl Source<'_> {
 
     /// The owner's mark, by which a jail can be told from another one of the
     /// same name, and found without brig's state (FreeBSD 15).
-    fn meta(&mut self) {
-        if self.input.host.osreldate < 1_500_000 || self.has("meta") {
+    fn meta(&mut self, name: &str) {
+        if self.input.host.osreldate < 1_500_000 || !self.input.policy.jail_meta {
             return;
         }
         self.push_default(META_ID, Value::Text(self.input.id.into()));
-        // A line is what separates one entry of the jail's meta from the next.
-        if let Some(bundle) = self
-            .input
-            .bundle
-            .to_str()
-            .filter(|bundle| !bundle.contains('\n'))
-        {
-            self.push_default(META_BUNDLE, Value::Text(bundle.into()));
+        self.push_default(META_JAIL, Value::Text(name.into()));
+        let paths = [
+            (META_BUNDLE, self.input.bundle),
+            (META_DIRECTORY, self.input.directory),
+        ];
+        for (key, path) in paths {
+            // A line is what separates one entry of a jail's meta from the next.
+            if let Some(path) = path.to_str().filter(|path| !path.contains('\n')) {
+                self.push_default(key, Value::Text(path.into()));
+            }
         }
     }
 }
@@ -590,7 +592,11 @@ impl Source<'_> {
 /// The parameter that holds the container's id.
 pub const META_ID: &str = "meta.brig";
 /// The parameter that holds the bundle's path.
-const META_BUNDLE: &str = "meta.brig.bundle";
+pub const META_BUNDLE: &str = "meta.brig.bundle";
+/// The parameter that holds the path of the container's state.
+pub const META_DIRECTORY: &str = "meta.brig.directory";
+/// The parameter that holds the jail's full name, as the one who made it has it.
+pub const META_JAIL: &str = "meta.brig.jail";
 
 fn is_fstype(kind: &str) -> bool {
     !kind.is_empty()

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::host::Os;
 pub use devfs::Rule;
 #[cfg(target_os = "freebsd")]
-pub use jail::META_ID;
+pub use jail::{META_BUNDLE, META_DIRECTORY, META_ID, META_JAIL};
 pub use jail::{Parameter, Value};
 pub use limits::Limit;
 #[cfg(target_os = "freebsd")]

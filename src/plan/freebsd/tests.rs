@@ -78,7 +78,7 @@ fn engines_get_the_defaults_they_count_on() {
     assert_eq!(
         jail_line(&plan),
         "jail web at /b/rootfs host=new host.hostname=h ip4=inherit ip6=inherit sysvmsg=new sysvsem=new \
-         sysvshm=new enforce_statfs=1 allow.raw_sockets=true allow.chflags=true meta.brig=web meta.brig.bundle=/b"
+         sysvshm=new enforce_statfs=1 allow.raw_sockets=true allow.chflags=true meta.brig=web meta.brig.jail=web meta.brig.bundle=/b meta.brig.directory=/var/run/brig/web"
     );
 }
 
@@ -88,7 +88,7 @@ fn a_jail_section_has_the_defaults_of_the_specification() {
     assert_eq!(
         jail_line(&plan),
         "jail web at /b/rootfs host=inherit sysvmsg=new sysvsem=new sysvshm=new enforce_statfs=2 meta.brig=web \
-         meta.brig.bundle=/b"
+         meta.brig.jail=web meta.brig.bundle=/b meta.brig.directory=/var/run/brig/web"
     );
 }
 
@@ -112,7 +112,7 @@ fn every_property_of_the_section_is_a_parameter() {
              sysvmsg=inherit sysvsem=disable sysvshm=new enforce_statfs=0 allow.set_hostname=false \
              allow.raw_sockets=true allow.chflags=false allow.quotas=true allow.socket_af=true allow.mlock=true \
              allow.reserved_ports=false allow.suser=false allow.mount=true allow.mount.tmpfs=true devfs_ruleset=4 \
-             allow.mount.devfs=true meta.brig=web meta.brig.bundle=/b",
+             allow.mount.devfs=true meta.brig=web meta.brig.jail=pod.web meta.brig.bundle=/b meta.brig.directory=/var/run/brig/web",
         ]
     );
 }
@@ -202,7 +202,7 @@ fn annotations_of_engines_mean_the_same() {
             "one more child for jail pod",
             "jail pod.web at /b/rootfs host=inherit vnet=new sysvmsg=new sysvsem=new sysvshm=inherit \
              enforce_statfs=1 allow.raw_sockets=true allow.chflags=false allow.mlock=true securelevel=2 \
-             meta.brig=web meta.brig.bundle=/b",
+             meta.brig=web meta.brig.jail=pod.web meta.brig.bundle=/b meta.brig.directory=/var/run/brig/web",
             "interface epair1b into jail pod.web",
         ]
     );
@@ -564,7 +564,9 @@ fn jail_conf_is_what_an_administrator_would_write() {
     allow.nochflags;
     allow.mlock;
     meta.brig = "web";
+    meta.brig.jail = "web";
     meta.brig.bundle = "/b";
+    meta.brig.directory = "/var/run/brig/web";
     vnet.interface += "e0b";
     exec.created += "rctl -a jail:web:maxproc:deny=5";
     exec.start = "/bin/sh -c 'echo '\\''hi'\\'''";

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
@@ -53,6 +54,103 @@ pub fn get(key: (&str, Vec<u8>), wanted: &[(&str, usize)]) -> Result<(i32, Vec<V
             .filter_map(|(_, value)| value)
             .collect(),
     ))
+}
+
+/// JAIL_GET_DESC and JAIL_OWN_DESC of sys/jail.h (FreeBSD 15).
+const GET_DESCRIPTOR: i32 = 0x40;
+const OWN_DESCRIPTOR: i32 = 0x80;
+/// The parameter that a descriptor comes back in.
+const DESCRIPTOR: &str = "desc";
+
+/// As [`get`], with a descriptor of the jail, which means no other one ever.
+/// It is closed on exec.
+///
+/// # Errors
+/// ENOENT when there is no such jail; EINVAL without words from a kernel that
+/// has no jail descriptors.
+pub fn open(
+    key: (&str, Vec<u8>),
+    wanted: &[(&str, usize)],
+) -> Result<(OwnedFd, i32, Vec<Vec<u8>>), Fault> {
+    let mut all = vec![(key.0.to_owned(), Some(key.1))];
+    let mut add = |name: &str, size: usize| all.push((name.to_owned(), Some(vec![0; size])));
+    wanted.iter().for_each(|(name, size)| add(name, *size));
+    add(DESCRIPTOR, size_of::<libc::c_int>());
+    let mut pairs = pairs(&all)?;
+    let jid = with_pairs(&mut pairs, |iov, count| {
+        // SAFETY: the iovec names live, writable buffers with their true
+        // lengths.
+        unsafe { libc::jail_get(iov, count, GET_DESCRIPTOR) }
+    })?;
+    let descriptor = returned(&mut pairs)?;
+    let values = pairs.into_iter().skip(1).filter_map(|(_, value)| value);
+    Ok((descriptor, jid, values.collect()))
+}
+
+/// Creates a jail that is removed when the descriptor is closed, by this
+/// process or by its end. It is closed on exec.
+///
+/// # Errors
+/// As [`set`] and [`open`].
+pub fn create_owned(parameters: &[(String, Option<Vec<u8>>)]) -> Result<(OwnedFd, i32), Fault> {
+    let mut all = parameters.to_vec();
+    let none = (-1 as libc::c_int).to_ne_bytes().to_vec();
+    all.push((DESCRIPTOR.into(), Some(none)));
+    let mut pairs = pairs(&all)?;
+    let jid = with_pairs(&mut pairs, |iov, count| {
+        // SAFETY: the iovec names live buffers with their true lengths; the
+        // kernel writes to those of desc and errmsg, which are writable.
+        unsafe { libc::jail_set(iov, count, CREATE | OWN_DESCRIPTOR) }
+    })?;
+    Ok((returned(&mut pairs)?, jid))
+}
+
+/// Takes the descriptor out of the last pair.
+fn returned(pairs: &mut Pairs) -> Result<OwnedFd, Fault> {
+    let bytes = pairs.pop().and_then(|(_, value)| value);
+    let number = bytes.and_then(|bytes| Some(i32::from_ne_bytes(bytes.try_into().ok()?)));
+    let fault = |errno| Fault {
+        errno,
+        message: "no descriptor came back".into(),
+    };
+    let number = number
+        .filter(|number| *number >= 0)
+        .ok_or_else(|| fault(Errno::EBADF))?;
+    // SAFETY: the kernel just installed this descriptor and nothing else owns
+    // it.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+    // SAFETY: F_SETFD changes one flag of the descriptor table's entry.
+    let set = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    Errno::result(set).map_err(fault)?;
+    Ok(descriptor)
+}
+
+/// jail_attach_jd(2) and jail_remove_jd(2) by number (sys/syscall.h): the C
+/// library of FreeBSD 14 has neither.
+const SYS_ATTACH: libc::c_int = 597;
+const SYS_REMOVE: libc::c_int = 598;
+
+/// As [`attach`], by descriptor.
+///
+/// # Errors
+/// As there; ENOENT when the jail is gone.
+pub fn attach_to(jail: BorrowedFd<'_>) -> io::Result<()> {
+    by_descriptor(SYS_ATTACH, jail)
+}
+
+/// As [`remove`], by descriptor.
+///
+/// # Errors
+/// ENOENT when the jail is gone.
+pub fn remove_by(jail: BorrowedFd<'_>) -> io::Result<()> {
+    by_descriptor(SYS_REMOVE, jail)
+}
+
+fn by_descriptor(call: libc::c_int, jail: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both calls take one int. A kernel without them would answer with
+    // SIGSYS, but gives no jail descriptors either.
+    Errno::result(unsafe { libc::syscall(call, jail.as_raw_fd()) })?;
+    Ok(())
 }
 
 /// Names and values, ready for the kernel.

@@ -22,6 +22,8 @@ pub struct Mount {
     pub from: PathBuf,
     /// Where (f_mntonname).
     pub on: PathBuf,
+    /// Whether df(1) leaves it out (MNT_IGNORE), as what [`mount`] makes.
+    pub is_hidden: bool,
 }
 
 /// Mounts with the options given, each a name and perhaps a value, hidden from
@@ -116,5 +118,6 @@ fn convert(stat: &libc::statfs) -> Mount {
         fstype: text(&stat.f_fstypename).to_string_lossy().into_owned(),
         from: text(&stat.f_mntfromname).into(),
         on: text(&stat.f_mntonname).into(),
+        is_hidden: stat.f_flags & libc::MNT_IGNORE as u64 != 0,
     }
 }
