@@ -11,14 +11,27 @@ use serde::{Deserialize, Serialize};
 use super::Outcome;
 use crate::error::{Context, Error, Result};
 use crate::plan::Step;
+use crate::sys;
 
 /// One line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Line {
-    Intent { sequence: u32, step: Step },
-    Outcome { sequence: u32, outcome: Outcome },
-    Reverted { sequence: u32 },
+    /// The boot of the host that the outcomes belong to.
+    Boot {
+        id: String,
+    },
+    Intent {
+        sequence: u32,
+        step: Step,
+    },
+    Outcome {
+        sequence: u32,
+        outcome: Outcome,
+    },
+    Reverted {
+        sequence: u32,
+    },
 }
 
 /// A step that was begun and not taken back.
@@ -39,6 +52,7 @@ pub struct Journal {
     path: PathBuf,
     entries: Vec<Entry>,
     next: u32,
+    boot: Option<String>,
 }
 
 impl Journal {
@@ -49,12 +63,15 @@ impl Journal {
     pub fn create(path: &Path) -> Result<Journal> {
         let file = OpenOptions::new().append(true).create_new(true).open(path);
         let file = file.doing("create the journal", path.display())?;
-        Ok(Journal {
+        let mut journal = Journal {
             file,
             path: path.into(),
             entries: Vec::new(),
             next: 0,
-        })
+            boot: None,
+        };
+        journal.append(Line::Boot { id: sys::boot_id() })?;
+        Ok(journal)
     }
 
     /// Opens the journal of an earlier command. A last line that was cut off
@@ -76,6 +93,7 @@ impl Journal {
             path: path.into(),
             entries: Vec::new(),
             next: 0,
+            boot: None,
         };
         let lines = whole.lines().filter(|line| !line.is_empty()).count();
         for (i, line) in whole.lines().filter(|line| !line.is_empty()).enumerate() {
@@ -95,6 +113,7 @@ impl Journal {
 
     fn replay(&mut self, line: Line) {
         match line {
+            Line::Boot { id } => self.boot = Some(id),
             Line::Intent { sequence, step } => {
                 self.entries.push(Entry {
                     sequence,
@@ -140,6 +159,12 @@ impl Journal {
     /// is idempotent and may be repeated.
     pub fn reverted(&mut self, sequence: u32) {
         let _ = self.append(Line::Reverted { sequence });
+    }
+
+    /// Whether the host was booted since: no file system id, jail, address or
+    /// limit of then is there any more, and one that looks alike is not it.
+    pub fn is_of_earlier_boot(&self) -> bool {
+        self.boot.as_ref().is_some_and(|id| *id != sys::boot_id())
     }
 
     /// The steps that are not taken back, last first.

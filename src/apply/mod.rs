@@ -76,8 +76,16 @@ pub fn perform(step: &Step, journal: &mut Journal) -> Result<Outcome> {
 /// All failures in one line; the journal then still names what is left.
 pub fn revert(journal: &mut Journal) -> Result<()> {
     let mut failures = Vec::new();
-    for entry in journal.pending() {
-        match backend::revert(&entry.step, entry.outcome.as_ref()) {
+    let pending = journal.pending();
+    let is_over = journal.is_of_earlier_boot();
+    for entry in &pending {
+        let outcome = entry.outcome.as_ref();
+        let reverted = if is_over {
+            backend::revert_after_boot(&entry.step, outcome, &pending)
+        } else {
+            backend::revert(&entry.step, outcome)
+        };
+        match reverted {
             Ok(()) => journal.reverted(entry.sequence),
             Err(error) => {
                 report::debug(|| format!("revert: {error}"));

@@ -17,6 +17,9 @@ pub const EXEC_FIB: &str = "org.freebsd.jail.exec.fib";
 /// image (image-spec, conversion.md).
 pub const IMAGE_OS: &str = "org.opencontainers.image.os";
 
+/// Datasets of ZFS that the container administers, with commas between them;
+/// jail(8) has a parameter of that name.
+pub const ZFS_DATASET: &str = "org.freebsd.jail.zfs.dataset";
 /// An ephemeral root: a switch, or how much may be written to it (`64m`).
 pub const EPHEMERAL: &str = "org.freebsd.brig.ephemeral";
 

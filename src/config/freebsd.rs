@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
 /// The `freebsd` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -11,6 +13,32 @@ pub struct FreeBsd {
     pub devices: Vec<Device>,
     /// Jail parameters (config-freebsd.md, Jail).
     pub jail: Option<Jail>,
+}
+
+/// Checks that the section's objects are objects: an array would be taken for
+/// the values of their properties without the names.
+///
+/// # Errors
+/// What is none, by its path.
+pub(super) fn objects(section: &serde_json::Value) -> Result<()> {
+    let check = |value: Option<&serde_json::Value>, path: &str| match value {
+        Some(value) if !value.is_object() && !value.is_null() => {
+            Err(Error::property(path, "must be an object"))
+        }
+        _ => Ok(()),
+    };
+    check(Some(section), "freebsd")?;
+    let jail = section.get("jail");
+    check(jail, "freebsd.jail")?;
+    check(
+        jail.and_then(|jail| jail.get("allow")),
+        "freebsd.jail.allow",
+    )?;
+    let devices = section.get("devices").and_then(serde_json::Value::as_array);
+    for (i, device) in devices.into_iter().flatten().enumerate() {
+        check(Some(device), &format!("freebsd.devices[{i}]"))?;
+    }
+    Ok(())
 }
 
 /// A device to show in the container's /dev.

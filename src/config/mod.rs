@@ -71,7 +71,10 @@ impl Config {
             .and_then(|root| root.shift_remove("freebsd"));
         let freebsd = match section {
             None | Some(Value::Null) => FreeBsd::default(),
-            Some(section) => typed(section, "freebsd", &mut ignored)?,
+            Some(section) => {
+                freebsd::objects(&section)?;
+                typed(section, "freebsd", &mut ignored)?
+            }
         };
         drop_unknown_capabilities(&mut root, &mut ignored);
         let spec: Spec = typed(root, "", &mut ignored)?;

@@ -284,8 +284,12 @@ pub fn stats(state: &State) -> Result<Stats> {
         ..MemoryEntry::default()
     };
     let mut stats = Stats::default();
-    // The kernel accounts whole seconds.
-    stats.cpu.usage.total = get("cputime") * 1_000_000_000;
+    // The jail's account has what processes used that are gone, in whole
+    // seconds; the processes tell of their own to the microsecond.
+    let own = process::cpu_time(&jids(jail)?).doing("read", "the processor time")?;
+    stats.cpu.usage.total = own.total.max(get("cputime") * 1_000_000_000);
+    stats.cpu.usage.kernel = own.kernel;
+    stats.cpu.usage.user = own.user;
     stats.memory.usage = entry("memoryuse");
     stats.memory.swap = entry("swapuse");
     stats.pids.current = get("maxproc");

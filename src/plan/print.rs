@@ -294,6 +294,12 @@ pub fn jail_conf(plan: &Plan) -> String {
                     format_args!("    exec.created += {};", value(&command)),
                 );
             }
+            S::Dataset { dataset, .. } => {
+                line(
+                    &mut body,
+                    format_args!("    zfs.dataset += {};", value(dataset)),
+                );
+            }
             S::VnetInterface { interface, .. } => {
                 line(
                     &mut body,

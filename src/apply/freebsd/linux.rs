@@ -12,7 +12,7 @@ use oci_spec::runtime::Process;
 use super::inroot::look_up;
 use super::jail;
 use crate::error::{Error, Kind, Result};
-use crate::plan::freebsd::{LINUX_MODULE, interpreter, is_linux_program};
+use crate::plan::freebsd::{interpreter, module_for};
 
 /// How much of a program is read: its headers and what they point to lie at
 /// its beginning.
@@ -24,9 +24,6 @@ const START: u64 = 4096;
 /// # Errors
 /// It needs the emulation, which cannot be loaded.
 pub fn prepare_program(jid: i32, process: &Process, default_path: &str) -> Result<()> {
-    if super::has_linux() {
-        return Ok(());
-    }
     let Some(root) = jail::root(jid) else {
         return Ok(());
     };
@@ -54,10 +51,10 @@ pub fn prepare_program(jid: i32, process: &Process, default_path: &str) -> Resul
     if let Some(path) = interpreter(&start) {
         start = start_of(&root, &PathBuf::from(path)).unwrap_or_default();
     }
-    if !is_linux_program(&start) {
+    let Some(module) = module_for(&start) else {
         return Ok(());
-    }
-    super::module(LINUX_MODULE, None).map(drop).map_err(|e| {
+    };
+    super::module(module, None).map(drop).map_err(|e| {
         let text = format!("exec: {name:?}: exec format error: it is a Linux program; {e}");
         Error::text(text).kind(Kind::ExecDenied)
     })

@@ -1,6 +1,7 @@
 //! Performing and reverting the steps of FreeBSD: both of a step side by side.
 
 mod copy;
+mod datasets;
 mod devices;
 mod inroot;
 mod jail;
@@ -11,6 +12,7 @@ mod network;
 mod orphans;
 
 use super::Outcome;
+use super::journal::Entry;
 use crate::error::{Context, Error, Result};
 use crate::plan::Step as AnyStep;
 use crate::plan::freebsd::Step;
@@ -50,6 +52,7 @@ pub fn foresee(step: &AnyStep) -> Result<Option<Outcome>> {
             network::foresee_alias(interface, *address).map(|()| None)
         }
         Step::Jail { name, .. } => jail::foresee(name).map(|()| None),
+        Step::Dataset { jail, dataset } => datasets::foresee(jail, dataset).map(|()| None),
         Step::Module { .. }
         | Step::OwnMounts { .. }
         | Step::Rulesets { .. }
@@ -115,6 +118,7 @@ pub fn perform(step: &AnyStep) -> Result<Outcome> {
         Step::Rctl(limit) => limits::add(limit),
         Step::Cpuset { jail, cpus } => jail::set_processors(jail, cpus),
         Step::VnetInterface { jail, interface } => network::give(jail, interface),
+        Step::Dataset { jail, dataset } => datasets::attach(jail, dataset),
     }
 }
 
@@ -153,18 +157,49 @@ pub fn revert(step: &AnyStep, outcome: Option<&Outcome>) -> Result<()> {
         // It belongs to the jail and ends with it.
         Step::Cpuset { .. } => Ok(()),
         Step::VnetInterface { jail, interface } => network::take_back(jail, interface),
+        Step::Dataset { jail, dataset } => datasets::detach(jail, dataset),
     }
 }
 
-/// Whether the kernel runs Linux programs.
-fn has_linux() -> bool {
-    sys::sysctl::number("kern.features.linux64") == Some(1)
+/// Takes back what outlives a boot of the host: mount points on disk. Of those
+/// that were made through a view of the root, `all` has what it was a view of.
+///
+/// # Errors
+/// What could not be taken back.
+pub fn revert_after_boot(step: &AnyStep, outcome: Option<&Outcome>, all: &[Entry]) -> Result<()> {
+    let created = match outcome {
+        Some(
+            Outcome::Created(created)
+            | Outcome::Mounted { created, .. }
+            | Outcome::Mounting { created, .. },
+        ) => created,
+        _ => return Ok(()),
+    };
+    let (Step::MountPoint { root, .. } | Step::FileSystem { root, .. }) = own(step)? else {
+        return Ok(());
+    };
+    let view = all.iter().find_map(|entry| match own(&entry.step) {
+        Ok(Step::FileSystem {
+            root: directory,
+            destination,
+            fstype,
+            source: Some(source),
+            ..
+        }) if fstype == "nullfs" => {
+            let destination = destination.strip_prefix("/").unwrap_or(destination);
+            (directory.join(destination) == *root).then_some(source)
+        }
+        _ => None,
+    });
+    mounts::remove_all_made(view.unwrap_or(root), created)
 }
 
 /// Loads a kernel module unless the parameter that it brings is there, or for
-/// no parameter unless the kernel runs Linux programs.
+/// no parameter unless the kernel has the feature of the module's name, as for
+/// the two that run Linux programs.
 fn module(name: &str, parameter: Option<&str>) -> Result<Outcome> {
-    let is_there = || parameter.map_or_else(has_linux, jail::is_parameter);
+    let feature = || sys::sysctl::number(&format!("kern.features.{name}")) == Some(1);
+    let is_there = || parameter.map_or_else(feature, jail::is_parameter);
     if is_there() {
         return Ok(Outcome::Kept);
     }

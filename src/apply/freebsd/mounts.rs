@@ -127,7 +127,7 @@ pub(super) fn remove_points(root: &Path, outcome: Option<&Outcome>) -> Result<()
 /// mounts on stays, for that container to take away: the mark tells it that
 /// brig made it. A mount does not keep the directory below it where it is
 /// mounted in a view of the root file system.
-fn remove_all_made(root: &Path, created: &[PathBuf]) -> Result<()> {
+pub(super) fn remove_all_made(root: &Path, created: &[PathBuf]) -> Result<()> {
     if created.is_empty() {
         return Ok(());
     }

@@ -16,6 +16,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::Outcome;
+use super::journal::Entry;
 use crate::error::{Context, Error, Result};
 use crate::plan::Step;
 use crate::plan::linux::Step as LinuxStep;
@@ -49,6 +50,14 @@ pub(super) fn revert(step: &Step, outcome: Option<&Outcome>) -> Result<()> {
         other => Err(Error::text(format_args!(
             "{other:?} is not a step on this host"
         ))),
+    }
+}
+
+/// Takes back what outlives a boot of the host: paths on disk.
+pub(super) fn revert_after_boot(step: &Step, outcome: Option<&Outcome>, _: &[Entry]) -> Result<()> {
+    match step {
+        Step::Linux(LinuxStep::MadePath { .. }) => revert(step, outcome),
+        _ => Ok(()),
     }
 }
 

@@ -89,7 +89,7 @@ const RESERVED: [&str; 10] = [
 ];
 
 /// Annotations below the prefix that are not parameters of the kernel.
-const NOT_PARAMETERS: [&str; 3] = ["exec.fib", "vnet.interface", "interface"];
+const NOT_PARAMETERS: [&str; 4] = ["exec.fib", "vnet.interface", "interface", "zfs.dataset"];
 
 pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> Result<Planned> {
     let section = input.config.freebsd.jail.clone();
@@ -249,14 +249,19 @@ impl Source<'_> {
             );
             return Err(fault.hint(format!("set {at} to new, or leave {property} out")));
         }
-        let own = named.is_some()
-            || matches!(given, Some((Sharing::New, _)))
-            || self
-                .input
-                .config
-                .annotations()
-                .keys()
-                .any(|k| k.starts_with("org.freebsd.jail.host."));
+        let annotations = self.input.config.annotations();
+        let annotated = annotations
+            .keys()
+            .find(|key| key.starts_with("org.freebsd.jail.host."));
+        if let (Some((Sharing::Inherit, at)), Some(key)) = (&given, annotated) {
+            let fault = Error::property(
+                annotations::path(key),
+                format_args!("cannot be set while {at} is inherit"),
+            );
+            return Err(fault.hint(format!("set {at} to new, or leave it out")));
+        }
+        let own =
+            named.is_some() || matches!(given, Some((Sharing::New, _))) || annotated.is_some();
         self.push("host", if own { Sharing::New } else { Sharing::Inherit });
         for (property, name) in names {
             let Some(name) = name else { continue };
@@ -450,6 +455,16 @@ impl Source<'_> {
                 "has no effect while enforceStatfs is 2",
             );
             return Err(fault.hint("set freebsd.jail.enforceStatfs to 1"));
+        }
+        for (key, value) in self.input.config.annotations() {
+            let at = annotations::path(&key);
+            let is_mount = key
+                .strip_prefix(JAIL_PREFIX)
+                .is_some_and(|name| name.starts_with("allow.mount"));
+            if level == 2 && is_mount && switch(&value, &at)? {
+                let fault = Error::property(at, "has no effect while enforce_statfs is 2");
+                return Err(fault.hint("set freebsd.jail.enforceStatfs to 1"));
+            }
         }
         match given {
             Some((level, _)) => self.push(key, Value::Number(level.into())),

@@ -8,12 +8,19 @@
 
 use std::path::Path;
 
+use oci_spec::runtime::Mount;
+
 use super::mounts::Planned;
 use super::{Input, Rule, Step};
+use crate::config::Ignored;
 use crate::config::annotations::{IMAGE_OS, JAIL_PREFIX};
+use crate::error::{Error, Result};
 
 /// The module that runs Linux programs of the kernel's own word size.
 pub const MODULE: &str = "linux64";
+
+/// The module that runs 32-bit ones on a 64-bit kernel.
+const MODULE_32: &str = "linux";
 
 /// What Linux programs expect to be mounted: destination, type, option.
 const EXPECTED: [(&str, &str, Option<&str>); 4] = [
@@ -109,47 +116,108 @@ pub(super) fn show_shm(mounts: &mut [Planned]) {
     }
 }
 
-/// Whether the kernel takes a program for one of Linux, by the first bytes of
-/// its file: the marks that its Linux emulation looks for (elf(5)).
+/// Whether the configuration was written for Linux programs: by the image's
+/// system, or where that is not told by file systems of Linux.
+fn is_for_linux(input: &Input) -> bool {
+    match input.config.annotation(IMAGE_OS) {
+        Some(os) => os == "linux",
+        None => {
+            let mut types = input.config.spec.mounts().iter().flatten();
+            types.any(|mount| matches!(mount.typ().as_deref(), Some("proc" | "sysfs" | "devpts")))
+        }
+    }
+}
+
+/// What a mount of a type that only Linux has becomes: the file system that
+/// takes its place for Linux programs, nothing where the jail or devfs has
+/// what it is for, or an error in a container that is for another system.
+///
+/// # Errors
+/// The type, by its path.
+pub(super) fn translated(
+    input: &Input,
+    i: usize,
+    mount: &Mount,
+    ignored: &mut Vec<Ignored>,
+) -> Result<Option<Mount>> {
+    let os = input.config.annotation(IMAGE_OS);
+    let kind = mount.typ().as_deref().unwrap_or_default();
+    let at = format!("mounts[{i}].type");
+    let is_dev = mount.destination() == Path::new("/dev");
+    let (own, reason) = match kind {
+        "proc" => (Some("linprocfs"), ""),
+        "sysfs" => (Some("linsysfs"), ""),
+        // Devices cannot be made in it, whose nodes a Linux runtime makes.
+        "tmpfs" if is_dev && is_for_linux(input) => (Some("devfs"), ""),
+        "devpts" => (None, "devfs has the terminals"),
+        "mqueue" => (None, "devfs has no directory to mount it on"),
+        "cgroup" | "cgroup2" => (None, "limits are the jail's own"),
+        "overlay" => {
+            let fault = Error::property(at, "\"overlay\" is a file system of Linux");
+            return Err(fault.hint("use unionfs"));
+        }
+        _ => return Ok(Some(mount.clone())),
+    };
+    if let Some(os) = os.filter(|os| *os != "linux") {
+        let fault = format!("{kind:?} is a file system of Linux, and the image is for {os}");
+        let hint = match kind {
+            "proc" => "use procfs",
+            _ => "leave it out",
+        };
+        return Err(Error::property(at, fault).hint(hint));
+    }
+    let Some(own) = own else {
+        ignored.push(Ignored {
+            property: format!("mounts[{i}]"),
+            reason: format!("{kind} is a file system of Linux; {reason}"),
+        });
+        return Ok(None);
+    };
+    let mut mount = mount.clone();
+    mount.set_typ(Some(own.into()));
+    if own == "devfs" {
+        // Size and mode were for the tmpfs.
+        mount.set_source(Some(own.into()));
+        mount.set_options(None);
+    }
+    Ok(Some(mount))
+}
+
+/// The module that runs a program, by the first bytes of its file, when it
+/// bears the marks of Linux that the kernel looks for (elf(5)).
 #[cfg_attr(
     not(target_os = "freebsd"),
     allow(dead_code, reason = "for the FreeBSD backend")
 )]
-pub fn is_linux_program(start: &[u8]) -> bool {
-    const CLASS_64: u8 = 2;
+pub fn module_for(start: &[u8]) -> Option<&'static str> {
     const LITTLE_ENDIAN: u8 = 1;
     const OSABI_LINUX: u8 = 3;
     const OSABI_FREEBSD: u8 = 9;
     const PT_INTERP: u64 = 3;
     const PT_NOTE: u64 = 4;
-    if start.len() < 64 || !start.starts_with(b"\x7fELF") {
-        return false;
+    if start.len() < 52 || !start.starts_with(b"\x7fELF") || start[5] != LITTLE_ENDIAN {
+        return None;
     }
-    if start[4] != CLASS_64 || start[5] != LITTLE_ENDIAN {
-        return false;
-    }
+    let layout = match start[4] {
+        1 => &ELF32,
+        2 => &ELF64,
+        _ => return None,
+    };
     match start[7] {
-        OSABI_LINUX => return true,
-        OSABI_FREEBSD => return false,
+        OSABI_LINUX => return Some(layout.module),
+        OSABI_FREEBSD => return None,
         _ => {}
     }
-    let header = || {
-        let table = usize::try_from(number(start, 32, 8)?).ok()?;
-        let (size, count) = (
-            number(start, 54, 2)? as usize,
-            number(start, 56, 2)? as usize,
-        );
-        Some((table, size, count))
-    };
-    let Some((table, size, count)) = header() else {
-        return false;
-    };
+    let word = |at: usize| number(start, at, layout.word);
+    let table = usize::try_from(word(layout.table)?).ok()?;
+    let size = number(start, layout.count - 2, 2)? as usize;
+    let count = number(start, layout.count, 2)? as usize;
     for i in 0..count {
         let segment = || {
             let at = table.checked_add(i.checked_mul(size)?)?;
             let kind = number(start, at, 4)?;
-            let from = usize::try_from(number(start, at.checked_add(8)?, 8)?).ok()?;
-            let length = usize::try_from(number(start, at.checked_add(32)?, 8)?).ok()?;
+            let from = usize::try_from(word(at.checked_add(layout.offset)?)?).ok()?;
+            let length = usize::try_from(word(at.checked_add(layout.length)?)?).ok()?;
             Some((kind, start.get(from..from.checked_add(length)?)?))
         };
         match segment() {
@@ -157,15 +225,47 @@ pub fn is_linux_program(start: &[u8]) -> bool {
                 let path = String::from_utf8_lossy(path);
                 let name = path.trim_end_matches('\0').rsplit('/').next();
                 if name.is_some_and(|n| n.starts_with("ld-linux") || n.starts_with("ld-musl")) {
-                    return true;
+                    return Some(layout.module);
                 }
             }
-            Some((PT_NOTE, notes)) if has_linux_note(notes) => return true,
+            Some((PT_NOTE, notes)) if has_linux_note(notes) => return Some(layout.module),
             _ => {}
         }
     }
-    false
+    None
 }
+
+/// Where the fields of an ELF file lie that are of interest here.
+struct Layout {
+    /// The module that runs such programs.
+    module: &'static str,
+    /// Bytes of an address.
+    word: usize,
+    /// e_phoff in the file's header, and e_phnum, which e_phentsize stands
+    /// before.
+    table: usize,
+    count: usize,
+    /// p_offset and p_filesz in a program header.
+    offset: usize,
+    length: usize,
+}
+
+const ELF32: Layout = Layout {
+    module: MODULE_32,
+    word: 4,
+    table: 28,
+    count: 44,
+    offset: 4,
+    length: 16,
+};
+const ELF64: Layout = Layout {
+    module: MODULE,
+    word: 8,
+    table: 32,
+    count: 56,
+    offset: 8,
+    length: 32,
+};
 
 /// Whether there is a note of the GNU tool chain that names Linux: owner "GNU",
 /// type 1 (NT_GNU_ABI_TAG), first word 0.

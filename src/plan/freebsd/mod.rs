@@ -1,6 +1,7 @@
 //! The plan for FreeBSD: a jail, the mounts in it, its devices, network and
 //! limits.
 
+mod datasets;
 mod devfs;
 mod ignored;
 mod jail;
@@ -12,6 +13,8 @@ mod process;
 mod show;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wrong_input;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -27,7 +30,7 @@ pub use jail::{META_BUNDLE, META_DIRECTORY, META_ID, META_JAIL};
 pub use jail::{Parameter, Value};
 pub use limits::Limit;
 #[cfg(target_os = "freebsd")]
-pub use linux::{MODULE as LINUX_MODULE, interpreter, is_linux_program};
+pub use linux::{interpreter, module_for};
 pub use mounts::known_options;
 #[cfg(target_os = "freebsd")]
 #[cfg_attr(
@@ -150,6 +153,13 @@ pub enum Step {
         /// The interface.
         interface: String,
     },
+    /// Lets the jail administer a dataset of ZFS.
+    Dataset {
+        /// The jail's full name.
+        jail: String,
+        /// The dataset.
+        dataset: String,
+    },
 }
 
 /// Makes the plan. The order is that of need: modules before the parameters
@@ -171,9 +181,11 @@ pub fn plan(input: &Input) -> Result<Plan> {
 
     let range = input.policy.devfs_range;
     let own_rules = devfs::of_jail(&jail, &mounts.steps, range);
+    let datasets = datasets::plan(input, &jail.name)?;
 
     let mut steps = jail.modules;
-    for module in linux::modules(input, &mounts.steps) {
+    let linux = linux::modules(input, &mounts.steps);
+    for module in linux.into_iter().chain(datasets.modules) {
         if !steps.contains(&module) {
             steps.push(module);
         }
@@ -207,6 +219,7 @@ pub fn plan(input: &Input) -> Result<Plan> {
     steps.extend(own_rules);
     steps.extend(limits);
     steps.extend(network.after);
+    steps.extend(datasets.after);
     let steps = steps.into_iter().map(super::Step::Freebsd).collect();
     let process = input.config.process().cloned();
     Ok(Plan {

@@ -106,6 +106,93 @@ const RENAMED: [(&str, &str); 9] = [
     ("dirsync", "sync"),
 ];
 
+/// What nmount(2) knows for every file system (sys/kern/vfs_mount.c).
+const EVERYWHERE: [&str; 29] = [
+    "acls",
+    "async",
+    "atime",
+    "automounted",
+    "clusterr",
+    "clusterw",
+    "cover",
+    "emptydir",
+    "exec",
+    "multilabel",
+    "nfsv4acls",
+    "noasync",
+    "noatime",
+    "noclusterr",
+    "noclusterw",
+    "nocover",
+    "noemptydir",
+    "noexec",
+    "noro",
+    "nosuid",
+    "nosymfollow",
+    "rdonly",
+    "ro",
+    "rw",
+    "suid",
+    "suiddir",
+    "symfollow",
+    "sync",
+    "union",
+];
+
+/// What else some file systems know (their manual pages and vfs_getopt(9) in
+/// their sources). The kernel passes over what others do not know, or says
+/// which option that is without saying of which mount.
+const OWN: [(&str, &[&str]); 10] = [
+    ("nullfs", &["cache", "nocache"]),
+    (
+        "unionfs",
+        &[
+            "below", "copymode", "gid", "udir", "ufile", "uid", "whiteout",
+        ],
+    ),
+    (
+        "tmpfs",
+        &[
+            "easize",
+            "gid",
+            "inodes",
+            "maxfilesize",
+            "nomtime",
+            "nonc",
+            "pgread",
+            "uid",
+        ],
+    ),
+    ("devfs", &[]),
+    ("fdescfs", &["linrdlnk", "nodup", "rdlnk"]),
+    ("procfs", &[]),
+    ("linprocfs", &[]),
+    ("linsysfs", &[]),
+    (
+        "ufs",
+        &["force", "groupquota", "snapshot", "untrusted", "userquota"],
+    ),
+    ("p9fs", &["access", "trans"]),
+];
+
+/// Checks an option against the file system's own, where those are known.
+fn fits(fstype: &str, name: &str, at: &str) -> Result<()> {
+    let Some((_, own)) = OWN.iter().find(|(kind, _)| *kind == fstype) else {
+        return Ok(());
+    };
+    if own.contains(&name) || EVERYWHERE.contains(&name) {
+        return Ok(());
+    }
+    let known: Vec<&str> = own.iter().chain(&EVERYWHERE).copied().collect();
+    let near = super::limits::near(name, &known);
+    let fault = Error::property(at, format_args!("{name:?} is not an option of {fstype}"));
+    Err(match (near.as_str(), own) {
+        ("", []) => fault,
+        ("", own) => fault.hint(format!("it has: {}", own.join(", "))),
+        (near, _) => fault.hint(format!("known: {near}")),
+    })
+}
+
 /// Options that ask for what FreeBSD cannot do.
 const REFUSED: [&str; 4] = ["idmap", "ridmap", "remount", "update"];
 
@@ -121,7 +208,10 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
     let mut root = rootfs.to_owned();
     let mut mounts = Vec::new();
     for (i, mount) in list.iter().enumerate() {
-        mounts.push(one(input, i, mount, rootfs, ignored)?);
+        match super::linux::translated(input, i, mount, ignored)? {
+            Some(mount) => mounts.push(one(input, i, &mount, rootfs, ignored)?),
+            None => continue,
+        }
     }
     super::linux::expected_mounts(input, &mut mounts);
     super::linux::show_shm(&mut mounts);
@@ -355,7 +445,10 @@ fn one(
             _ if LINUX_ONLY.contains(&option.as_str()) => passed_over.push(option.as_str()),
             _ => match RENAMED.iter().find(|(linux, _)| linux == option) {
                 Some((_, own)) => planned.options.push((*own).into()),
-                None => planned.options.push(option.clone()),
+                None => {
+                    fits(fstype, name, &path)?;
+                    planned.options.push(option.clone());
+                }
             },
         }
     }

@@ -26,21 +26,45 @@ pub(super) fn plan(input: &Input, jail: &str, ignored: &mut Vec<Ignored>) -> Res
         after: Vec::new(),
     };
 
-    if let Some(interface) = &section.interface {
-        let at = "freebsd.jail.interface";
-        check_name(interface, at)?;
-        let parse = |list: &Option<Vec<String>>| -> Vec<IpAddr> {
+    let key = format!("{JAIL_PREFIX}interface");
+    let annotated = input.config.annotation(&key);
+    let interface = match (section.interface.as_deref(), annotated) {
+        (Some(own), other) => {
+            let at = "freebsd.jail.interface";
+            if other.is_some_and(|other| other != own) {
+                ignored.push(Ignored {
+                    property: annotations::path(&key),
+                    reason: format!("{at} says otherwise and wins"),
+                });
+            }
+            Some((own, at.to_owned()))
+        }
+        (None, Some(other)) => Some((other, annotations::path(&key))),
+        (None, None) => None,
+    };
+    if let Some((interface, at)) = interface {
+        check_name(interface, &at)?;
+        let parse = |list: &Option<Vec<String>>, family: &str| -> Vec<IpAddr> {
+            let key = format!("{JAIL_PREFIX}{family}.addr");
+            let annotated = input.config.annotation(&key).map(|value| {
+                let words = value.split(',').map(str::trim);
+                words.map(String::from).collect::<Vec<_>>()
+            });
+            let list = list.clone().or(annotated).unwrap_or_default();
             list.iter()
-                .flatten()
                 .filter_map(|address| address.parse().ok())
                 .collect()
         };
         // jail.rs has refused what does not parse.
-        let addresses = [parse(&section.ip4_addr), parse(&section.ip6_addr)].concat();
+        let addresses = [
+            parse(&section.ip4_addr, "ip4"),
+            parse(&section.ip6_addr, "ip6"),
+        ]
+        .concat();
         if own_stack {
             return Err(Error::property(
                 at,
-                "cannot be set while freebsd.jail.vnet is new",
+                "cannot be set while the container has a network stack of its own",
             ));
         }
         if addresses.is_empty() {
@@ -49,7 +73,7 @@ pub(super) fn plan(input: &Input, jail: &str, ignored: &mut Vec<Ignored>) -> Res
         }
         for address in addresses {
             planned.before.push(Step::Alias {
-                interface: interface.clone(),
+                interface: interface.into(),
                 address,
             });
         }

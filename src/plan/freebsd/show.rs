@@ -88,6 +88,9 @@ impl fmt::Display for Step {
             Step::VnetInterface { jail, interface } => {
                 write!(f, "interface {interface} into jail {jail}")
             }
+            Step::Dataset { jail, dataset } => {
+                write!(f, "ZFS dataset {dataset} for jail {jail}")
+            }
         }
     }
 }

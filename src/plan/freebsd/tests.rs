@@ -661,23 +661,31 @@ fn a_linux_image_gets_the_mounts_it_expects() {
     );
 }
 
-/// An ELF file of 64 bits with one segment behind its headers.
-fn elf(osabi: u8, kind: u32, segment: &[u8]) -> Vec<u8> {
-    let mut file = vec![0_u8; 64 + 56];
-    file[..8].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1, osabi]);
-    file[32] = 64;
-    file[54] = 56;
-    file[56] = 1;
-    file[64..68].copy_from_slice(&kind.to_le_bytes());
-    file[64 + 8] = 64 + 56;
-    file[64 + 32] = u8::try_from(segment.len()).unwrap();
+/// An ELF file with one segment behind its headers.
+fn elf(bits: u8, osabi: u8, kind: u32, segment: &[u8]) -> Vec<u8> {
+    let (class, header, entry) = if bits == 64 { (2, 64, 56) } else { (1, 52, 32) };
+    let mut file = vec![0_u8; header + entry];
+    file[..8].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, 1, 1, osabi]);
+    // e_phoff, e_phentsize, e_phnum; p_type, p_offset, p_filesz.
+    let [table, size, count, offset, length] = if bits == 64 {
+        [32, 54, 56, 8, 32]
+    } else {
+        [28, 42, 44, 4, 16]
+    };
+    let byte = |n: usize| u8::try_from(n).unwrap();
+    file[table] = byte(header);
+    file[size] = byte(entry);
+    file[count] = 1;
+    file[header..header + 4].copy_from_slice(&kind.to_le_bytes());
+    file[header + offset] = byte(header + entry);
+    file[header + length] = byte(segment.len());
     file.extend_from_slice(segment);
     file
 }
 
 #[test]
 fn linux_programs_are_told_by_their_marks() {
-    use super::linux::{interpreter, is_linux_program};
+    use super::linux::{interpreter, module_for};
     const INTERP: u32 = 3;
     const NOTE: u32 = 4;
     let note = |owner: &[u8; 4], kind: u8, system: u8| {
@@ -688,28 +696,36 @@ fn linux_programs_are_told_by_their_marks() {
     };
     let mut two_notes = note(b"GNU\0", 3, 0);
     two_notes.extend(note(b"GNU\0", 1, 0));
-    for linux in [
-        elf(3, 1, b""),
-        elf(0, INTERP, b"/lib64/ld-linux-x86-64.so.2\0"),
-        elf(0, INTERP, b"/lib/ld-musl-x86_64.so.1\0"),
-        elf(0, NOTE, &two_notes),
-    ] {
-        assert!(is_linux_program(&linux), "{linux:?}");
-    }
-    let mut beyond = elf(0, INTERP, b"/lib64/ld-linux-x86-64.so.2\0");
-    beyond[64 + 8..64 + 16].fill(0xff);
-    for other in [
-        elf(9, INTERP, b"/lib64/ld-linux-x86-64.so.2\0"),
-        elf(0, INTERP, b"/libexec/ld-elf.so.1\0"),
-        elf(0, NOTE, &note(b"GNU\0", 3, 0)),
-        elf(0, NOTE, &note(b"GNU\0", 1, 2)),
-        elf(0, NOTE, b"\xff\xff\xff\xff\xff\xff\xff\xff\x01\0\0\0"),
-        elf(0, 1, b""),
-        beyond,
-        b"#!/bin/sh\n".to_vec(),
-        Vec::new(),
-    ] {
-        assert!(!is_linux_program(&other), "{other:?}");
+    for (bits, module) in [(64, "linux64"), (32, "linux")] {
+        let elf = |osabi, kind, segment: &[u8]| elf(bits, osabi, kind, segment);
+        for linux in [
+            elf(3, 1, b""),
+            elf(0, INTERP, b"/lib64/ld-linux-x86-64.so.2\0"),
+            elf(0, INTERP, b"/lib/ld-musl-x86_64.so.1\0"),
+            elf(0, NOTE, &two_notes),
+        ] {
+            assert_eq!(module_for(&linux), Some(module), "{linux:?}");
+        }
+        let mut beyond = elf(0, INTERP, b"/lib64/ld-linux-x86-64.so.2\0");
+        let offset = if bits == 64 {
+            64 + 8..64 + 16
+        } else {
+            52 + 4..52 + 8
+        };
+        beyond[offset].fill(0xff);
+        for other in [
+            elf(9, INTERP, b"/lib64/ld-linux-x86-64.so.2\0"),
+            elf(0, INTERP, b"/libexec/ld-elf.so.1\0"),
+            elf(0, NOTE, &note(b"GNU\0", 3, 0)),
+            elf(0, NOTE, &note(b"GNU\0", 1, 2)),
+            elf(0, NOTE, b"\xff\xff\xff\xff\xff\xff\xff\xff\x01\0\0\0"),
+            elf(0, 1, b""),
+            beyond,
+            b"#!/bin/sh\n".to_vec(),
+            Vec::new(),
+        ] {
+            assert_eq!(module_for(&other), None, "{other:?}");
+        }
     }
     assert_eq!(interpreter(b"#! /bin/sh -e\nexit\n"), Some("/bin/sh"));
     assert_eq!(interpreter(b"#!\n"), None);

@@ -9,6 +9,7 @@ pub mod network;
 pub mod process;
 pub mod rctl;
 pub mod sysctl;
+pub mod zfs;
 
 use std::ffi::CString;
 use std::fmt;

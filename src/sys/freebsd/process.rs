@@ -134,6 +134,42 @@ pub fn process_info(pid: i32) -> Option<ProcessInfo> {
     })
 }
 
+/// Processor time, in nanoseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CpuTime {
+    /// All of it.
+    pub total: u64,
+    /// In the kernel.
+    pub kernel: u64,
+    /// In programs.
+    pub user: u64,
+}
+
+/// What the processes of jails, and those of their children that they have
+/// waited for, have used, to the microsecond.
+///
+/// # Errors
+/// Those of sysctl(3).
+pub fn cpu_time(jids: &[i32]) -> io::Result<CpuTime> {
+    let mut sum = CpuTime::default();
+    let nanoseconds = |time: libc::timeval| {
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let microseconds = u64::try_from(time.tv_usec).unwrap_or(0);
+        seconds * 1_000_000_000 + microseconds * 1000
+    };
+    for info in read(libc::KERN_PROC_PROC, 0)? {
+        if !jids.contains(&info.ki_jid) {
+            continue;
+        }
+        let (own, children) = (&info.ki_rusage, &info.ki_rusage_ch);
+        let of_children = nanoseconds(children.ru_utime) + nanoseconds(children.ru_stime);
+        sum.total += info.ki_runtime * 1000 + of_children;
+        sum.user += nanoseconds(own.ru_utime) + nanoseconds(children.ru_utime);
+        sum.kernel += nanoseconds(own.ru_stime) + nanoseconds(children.ru_stime);
+    }
+    Ok(sum)
+}
+
 /// Makes this process the parent of orphaned descendants (PROC_REAP_ACQUIRE).
 pub fn adopt_orphans(on: bool) {
     let command = if on {
