@@ -102,6 +102,7 @@ pub(super) fn process(process: &Process) -> Result<()> {
             return Err(Error::property(at, "soft is above hard"));
         }
     }
+    crate::container::user::check(process.user())?;
     if let Some(umask) = process.user().umask()
         && umask > 0o777
     {

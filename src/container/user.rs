@@ -68,7 +68,47 @@ pub fn resolve(text: &str, user: &mut User) -> Result<()> {
     Ok(())
 }
 
+/// Refuses 4294967295, (uid_t)-1: to setresuid(2) and its kin it means that the
+/// id stays as it is, and that is root's.
+///
+/// # Errors
+/// The property that has it.
+pub fn check(user: &User) -> Result<()> {
+    let mut all = vec![
+        ("process.user.uid".to_string(), user.uid()),
+        ("process.user.gid".to_string(), user.gid()),
+    ];
+    for (i, gid) in user.additional_gids().iter().flatten().enumerate() {
+        all.push((format!("process.user.additionalGids[{i}]"), *gid));
+    }
+    match all.into_iter().find(|(_, id)| *id == u32::MAX) {
+        Some((at, id)) => Err(Error::property(at, format_args!("{id} is not an id"))),
+        None => Ok(()),
+    }
+}
+
 fn unknown(what: &str, name: &str, file: &str) -> Error {
     let text = format!("unknown {what} {name:?}: it is not in the container's {file}");
     Error::text(text).hint("give a number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_that_changes_nothing_is_refused() {
+        let mut user = User::default();
+        user.set_uid(0)
+            .set_gid(0)
+            .set_additional_gids(Some(vec![5]));
+        assert!(check(&user).is_ok());
+        user.set_additional_gids(Some(vec![5, u32::MAX]));
+        let text = check(&user).unwrap_err().to_string();
+        assert!(text.contains("process.user.additionalGids[1]"), "{text}");
+        user.set_gid(u32::MAX);
+        assert!(check(&user).unwrap_err().to_string().contains("user.gid"));
+        user.set_uid(u32::MAX);
+        assert!(check(&user).unwrap_err().to_string().contains("user.uid"));
+    }
 }

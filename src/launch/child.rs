@@ -54,6 +54,7 @@ fn until_exec(launch: &Launch, channel: &mut Channel) -> Result<()> {
     if let Some(user) = launch.user {
         crate::container::user::resolve(user, process.user_mut())?;
     }
+    crate::container::user::check(process.user())?;
     let process = &process;
     if let Some(receiver) = &launch.console {
         let device = console::attach(process, receiver.as_fd())?;
