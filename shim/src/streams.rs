@@ -47,6 +47,8 @@ pub struct Names {
 /// The shim's side of a process's streams.
 #[derive(Debug, Default)]
 pub struct Relay {
+    /// Outputs whose copying has not begun.
+    waiting: RefCell<Vec<(Poll, Sink)>>,
     outputs: RefCell<Vec<JoinHandle<()>>>,
     input: RefCell<Option<JoinHandle<()>>>,
     /// Holds the input fifo open though its writers come and go; until CloseIO.
@@ -319,9 +321,17 @@ impl Relay {
         let (ours, theirs) = std::io::pipe().doing("make", "a pipe")?;
         own(&theirs, options)?;
         let from = Poll::new(ours.into()).doing("make", "a pipe")?;
-        let copy = spawn_local(copy_out(Rc::new(from), target.open()?));
-        self.outputs.borrow_mut().push(copy);
+        self.waiting.borrow_mut().push((from, target.open()?));
         Ok(theirs.into())
+    }
+
+    /// Copies the outputs from now on. Call it once the process is there: what
+    /// brig says of its failure is told by the answer, and not here as well.
+    pub fn begin(&self) {
+        for (from, to) in self.waiting.take() {
+            let copy = spawn_local(copy_out(Rc::new(from), to));
+            self.outputs.borrow_mut().push(copy);
+        }
     }
 
     /// Copies the fifo to the process's standard input.

@@ -242,6 +242,7 @@ impl Task {
                 .await
                 // Nobody will delete a process that never was.
                 .inspect_err(|_| *process.relay.borrow_mut() = Rc::default())?;
+            process.relay().begin();
             process.pid.set(read_pid(&pid_file)?);
         }
         let end = reap::end_of(process.pid.get());

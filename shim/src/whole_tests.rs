@@ -407,6 +407,8 @@ async fn failures(bench: &mut Bench) {
     let refused = bench.call::<Empty>("Create", &request).await.unwrap_err();
     let text = "OCI runtime create failed: mounts[0].source: /nosuch does not exist";
     assert_eq!(refused, (Code::Unknown as i32, text.into()));
+    // Told once, and not among the container's output as well.
+    assert!(!bench.out().contains("/nosuch"), "{}", bench.out());
     let unknown = bench.call::<Empty>("Dance", &named("four", "")).await;
     assert_eq!(unknown.unwrap_err().0, Code::Unimplemented as i32);
 
