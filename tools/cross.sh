@@ -1,6 +1,6 @@
 #!/bin/sh
-# cross.sh [build|lint]: brig, runtime-tests and the tests of a FreeBSD host, for
-# FreeBSD, from Linux. It prints the paths of what it built.
+# cross.sh [build|lint|shim-test]: brig, runtime-tests and the tests of a FreeBSD
+# host, for FreeBSD, from Linux. It prints the paths of what it built.
 #
 # Dynamic, against the stubs of libc in PyPI's ziglang; or static, by clang and
 # lld, against the FreeBSD installation that FREEBSD_SYSROOT names. Rust's
@@ -94,5 +94,15 @@ lint)
 		$cargo check --workspace --all-targets --locked --target $triple $build_std
 	fi
 	;;
-*) die "usage: cross.sh [build|lint]" ;;
+shim-test)
+	# Its tests, as a program. The library that was built does not unwind.
+	abort=
+	[ -z "$build_std" ] || abort=-Zpanic-abort-tests build_std=$build_std,test
+	# Its name has a hash in it.
+	tests=$($cargo test --no-run -p brig-shim --release --locked --target $triple $build_std $abort \
+		--message-format=json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+	cp "${tests:?cargo has named no program}" "$work/$kind/$triple/release/shim-tests"
+	say "$work/$kind/$triple/release/shim-tests"
+	;;
+*) die "usage: cross.sh [build|lint|shim-test]" ;;
 esac

@@ -10,4 +10,7 @@ echo "== runtime-tests"
 ./runtime-tests --runtime ./brig || result=1
 echo "== freebsd-tests"
 ./freebsd-tests --brig ./brig || result=1
+echo "== the shim's tests"
+tools/make-rootfs rootfs
+BRIG=$PWD/brig ROOTFS=$PWD/rootfs ./shim-tests --include-ignored --test-threads 1 || result=1
 exit $result

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 [ -n "${IMAGE:-}${KERNEL:-}" ] || die "name IMAGE=disk.qcow2, or KERNEL=file and ROOT=file.raw"
 tools/deps.sh vm
 built=$(tools/cross.sh)
+built="$built $(tools/cross.sh shim-test)"
 job=$(mktemp -d "${TMPDIR:-/tmp}/vm-job.XXXXXX")
 trap 'rm -rf "$job"' EXIT
 mkdir "$job/tools"
