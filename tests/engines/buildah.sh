@@ -3,6 +3,33 @@
 
 engine=buildah
 
+buildah_tidy() {
+	buildah rm wrong
+}
+
+# What buildah, brig or the kernel still has of a run that failed.
+buildah_left() {
+	buildah containers --format '{{.ContainerName}}' | grep -x wrong
+	nothing_left "$state"
+	for id in $(grep '^buildah-' "$work/ids" | sort -u); do
+		cgroups -name "*$id*"
+	done
+}
+
+# wrong_run NAME STATUS PATTERN [FLAG OF from]... -- WORD...: `buildah run`, with
+# these words, of a container that `buildah from` made with the flags.
+wrong_run() {
+	wrong_name=$1 wrong_status=$2 wrong_pattern=$3 from=
+	shift 3
+	while [ "$1" != -- ]; do
+		from="$from $1"
+		shift
+	done
+	shift
+	wrong "$wrong_name" $wrong_status "$wrong_pattern" \
+		sh -c "buildah from --pull-never --name wrong $from localhost/small && $run $*"
+}
+
 buildah_sweep() {
 	export BUILDAH_ISOLATION=oci
 	case $runtime in
@@ -31,13 +58,30 @@ FILE
 	run="buildah run $flags"
 	build="buildah build $flags"
 	box=scratch-$runtime
+	tidy=buildah_tidy left=buildah_left
+	: >"$work/left"
 	{
 		op "from scratch, copy" 0 '^[0-9a-f]{64}$' buildah copy $box "$work/rootfs" /
 		op "run" 0 '^in a box$' $run $box -- echo in a box
 		is_a_measure || return 0
 		op "run: exit code" 4 '' $run $box -- sh -c 'exit 4'
-		op "run: missing program" 1 'executable file not found in \$PATH' $run $box -- nosuch
-		op "run: program not executable" 1 '[Pp]ermission denied' $run $box -- /etc/passwd
+		# buildah finds some of it out by itself; the rest is brig's line.
+		wrong_run "run: missing program" 1 "$(line 'exec: "nosuch": executable file not found in \$PATH')" -- wrong nosuch
+		wrong_run "run: program not executable" 1 "$(line 'exec: "/etc/passwd": permission denied')" -- wrong /etc/passwd
+		wrong_run "run: working directory is a file" 1 "$(line 'cannot enter process.cwd /etc/passwd: ENOTDIR')" \
+			-- --workingdir /etc/passwd wrong true
+		wrong_run "run: unknown user" 125 'unknown user' -- --user nobodyatall wrong true
+		wrong_run "run: missing volume source" 125 'no such file or directory' -- -v "$work/nosuch:/v" wrong true
+		wrong_run "run: mount onto a file's name" 1 "$(line 'cannot open /etc/passwd/below: ENOTDIR .mounts')" \
+			-- --mount type=tmpfs,target=/etc/passwd/below wrong true
+		wrong_run "run: missing device" 125 'no such file or directory' --device /dev/nosuch -- wrong true
+		wrong_run "run: device that cannot be made" 1 "$(line 'cannot look at device /etc/passwd/null: ENOTDIR')" \
+			--device /dev/null:/etc/passwd/null -- wrong true
+		wrong_run "run: limit that cannot be set" 1 "$(line 'cannot set process.rlimits.0. RLIMIT_NOFILE: EPERM')" \
+			--ulimit nofile=99999999:99999999 -- wrong true
+		wrong_run "run: limit that the kernel refuses" 1 "$(line 'cannot set linux.resources.cpu.quota to 1: .*EINVAL')" \
+			--cpu-quota 1 -- wrong true
+		[ "$runtime" != brig ] || check "nothing is left of these after rm" none_is_left
 		op "run --volume" 0 'from the host' $run -v "$work/volume:/v" $box -- cat /v/file
 		op "run --mount tmpfs" 0 'tmpfs on /mnt' $run --mount type=tmpfs,target=/mnt $box -- mount
 		op "run --user --workingdir" 0 '^1000 /tmp$' $run --user 1000 --workingdir /tmp $box -- sh -c 'echo $(id -u) $(pwd)'

@@ -4,6 +4,9 @@
 passed=0
 failed=0
 skipped=0
+# What engines put before brig's line.
+before='brig: '
+begun=$(date +%s)
 
 say() {
 	printf '%s\n' "$*"
@@ -29,35 +32,42 @@ gist() {
 	printed | sed -n '/[^ ]/{p;q;}' | cut -c1-160
 }
 
-# verdict NAME STATUS WANTED PATTERN: notes what an operation gave.
+# seen NAME STATUS WHAT: notes what an operation gave, "pass" or the reason, and
+# counts it.
 #
 # runc and crun only give the measure. What brig fails and runc fails as well,
 # with the same status, is the machine's or the engine's: it counts as skipped,
 # and the line says what was seen.
-verdict() {
-	if [ "$2" != "$3" ]; then
-		what="status $2, not $3: $(gist)"
-	elif [ -n "$4" ] && ! printed | grep -Eq -e "$4"; then
-		what="no \"$4\" in: $(gist)"
-	else
-		what=pass
-	fi
-	printf '%s\t%s\t%s\n' "$1" "$2" "$what" >>"$work/result.$engine.$runtime"
+seen() {
+	printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$work/result.$engine.$runtime"
 	[ "$runtime" = brig ] || return 0
 	peer=$(awk -F '\t' -v name="$1" '$1 == name' "$work/result.$engine.runc" 2>/dev/null | tail -n 1)
 	peer_status=$(printf '%s' "$peer" | cut -f2)
 	peer_what=$(printf '%s' "$peer" | cut -f3)
-	if [ "$what" = pass ]; then
+	if [ "$3" = pass ]; then
 		say "pass  $engine: $1"
 		passed=$((passed + 1))
 	elif [ -n "$peer_what" ] && [ "$peer_what" != pass ] && [ "$peer_status" = "$2" ]; then
 		say "skip  $engine: $1: runc fails as well: $peer_what"
 		skipped=$((skipped + 1))
 	else
-		say "FAIL  $engine: $1: $what"
+		say "FAIL  $engine: $1: $3"
 		sed 's/^/      | /' "$work/out" | head -n 20
 		failed=$((failed + 1))
 	fi
+}
+
+# gave STATUS PATTERN: whether that is what the last command gave; else $what
+# says what it did.
+gave() {
+	if [ "$status" != "$1" ]; then
+		what="status $status, not $1: $(gist)"
+	elif [ -n "$2" ] && ! printed | grep -Eq -e "$2"; then
+		what="no \"$2\" in: $(gist)"
+	else
+		what=pass
+	fi
+	[ "$what" = pass ]
 }
 
 # is_a_measure: whether the runtime could do what was asked of it last. One that
@@ -68,44 +78,94 @@ is_a_measure() {
 	return 1
 }
 
+run_it() {
+	status=0
+	timeout -k 5 60 "$@" </dev/null >"$work/out" 2>&1 || status=$?
+}
+
 # op NAME STATUS PATTERN COMMAND...: runs the command, which must end with the
 # status and print a line that matches the extended regular expression.
 op() {
 	op_name=$1 op_status=$2 op_pattern=$3
 	shift 3
-	status=0
-	timeout -k 5 "${limit:-60}" "$@" </dev/null >"$work/out" 2>&1 || status=$?
-	verdict "$op_name" "$status" "$op_status" "$op_pattern"
+	run_it "$@"
+	gave "$op_status" "$op_pattern"
+	seen "$op_name" "$status" "$what"
+}
+
+# op_until: as op, of what takes its time: again until it is so.
+op_until() {
+	op_name=$1 op_status=$2 op_pattern=$3 op_end=$(($(date +%s) + patience))
+	shift 3
+	while :; do
+		run_it "$@"
+		! gave "$op_status" "$op_pattern" && [ "$(date +%s)" -lt $op_end ] || break
+		sleep 0.1
+	done
+	seen "$op_name" "$status" "$what"
+}
+
+# wrong NAME STATUS PATTERN COMMAND...: as op, of something that must fail. After
+# $tidy, which removes what the engine keeps of it, $left prints nothing.
+wrong() {
+	op "$@"
+	$tidy >/dev/null 2>&1
+	[ "$runtime" = brig ] || return 0
+	$left 2>/dev/null | sed "s/^/$1: /" >>"$work/left"
+}
+
+# line TEXT: the pattern of brig's line; the others have words of their own.
+line() {
+	case $runtime in
+	brig) printf '%s' "$before$1" ;;
+	*) printf . ;;
+	esac
+}
+
+# cgroups EXPRESSION: of find. Those of other programs come and go meanwhile.
+cgroups() {
+	find /sys/fs/cgroup -type d "$@" 2>/dev/null
+}
+
+none_is_left() {
+	cat "$work/left"
+	test ! -s "$work/left"
+}
+
+has_a_prompt() {
+	printed | grep -q '[#$] '
 }
 
 # tty_op NAME STATUS PATTERN INPUT WORDS: as op, on a terminal whose keyboard
-# types INPUT. WORDS are one string for the shell. The keyboard stays there for
-# a while: when it is gone, podman loses output, whatever the runtime.
+# types INPUT once a shell has prompted. WORDS are one string for the shell. The
+# keyboard stays until the end: when it is gone, podman loses output, whatever
+# the runtime.
 tty_op() {
+	rm -f "$work/keyboard"
+	mkfifo "$work/keyboard"
+	: >"$work/out"
+	timeout -k 5 60 script -qefc "$5" /dev/null <"$work/keyboard" >"$work/out" 2>&1 &
+	script=$!
+	exec 9>"$work/keyboard"
+	wait_for has_a_prompt
+	# Whoever reads may be gone.
+	(printf '%b' "$4" >&9) 2>/dev/null
 	status=0
-	# The pause lets the engine put the terminal into raw mode first.
-	(
-		sleep 1.5
-		printf '%b' "$4"
-		sleep 1
-	) | timeout -k 5 60 script -qec "$5" /dev/null >"$work/out" 2>&1 || status=$?
-	verdict "$1" "$status" "$2" "$3"
+	wait $script || status=$?
+	exec 9>&-
+	gave "$2" "$3"
+	seen "$1" "$status" "$what"
 }
 
-# check NAME COMMAND...: a check of the test's own, for brig only. What it
-# prints is the reason when it fails.
+# check NAME COMMAND...: a check of the test's own. What it prints is the reason
+# when it fails.
 check() {
 	check_name=$1
 	shift
 	if "$@" >"$work/out" 2>&1; then
-		say "pass  $engine: $check_name"
-		passed=$((passed + 1))
-		printf '%s\t0\tpass\n' "$check_name" >>"$work/result.$engine.$runtime"
+		seen "$check_name" 0 pass
 	else
-		say "FAIL  $engine: $check_name: $(gist)"
-		sed 's/^/      | /' "$work/out" | head -n 20
-		failed=$((failed + 1))
-		printf '%s\t1\tfail\n' "$check_name" >>"$work/result.$engine.$runtime"
+		seen "$check_name" 1 "$(gist)"
 	fi
 }
 
@@ -115,13 +175,15 @@ skip() {
 	skipped=$((skipped + 1))
 }
 
-# wait_for COMMAND...: until it succeeds, ten seconds at most.
+# Seconds that what is awaited may take: on a loaded machine all is slow.
+patience=30
+
+# wait_for COMMAND...: until it succeeds.
 wait_for() {
-	tries=0
+	wait_end=$(($(date +%s) + patience))
 	until "$@" >/dev/null 2>&1; do
-		tries=$((tries + 1))
-		[ $tries -lt 100 ] || return 1
-		sleep 0.1
+		[ "$(date +%s)" -lt $wait_end ] || return 1
+		sleep 0.05
 	done
 }
 

@@ -24,6 +24,8 @@ runtime_supports_json = ["brig", "runc", "crun"]
 [engine.runtimes]
 brig = ["$brig"]
 CONF
+	# Else podman knows where crun is.
+	[ ! -e "$work/measure/crun" ] || echo "crun = [\"$work/measure/crun\"]" >>"$work/containers.conf"
 	cat >"$work/storage.conf" <<CONF
 [storage]
 driver = "vfs"
@@ -36,14 +38,24 @@ CONF
 		die "podman cannot import the image: $(cat "$work/out")"
 }
 
+podman_tidy() {
+	id=$($podman ps -aq --no-trunc --filter name=wrong)
+	$podman rm -f -t 0 wrong
+}
+
+# What podman, brig or the kernel still has of that container.
+podman_left() {
+	$podman ps -a --format '{{.Names}} {{.Status}}' --filter name=wrong
+	nothing_left "$state"
+	[ -z "$id" ] || cgroups -name "*$id*"
+}
+
 podman_sweep() {
 	podman="podman --runtime $runtime"
 	image=localhost/small
 	run="$podman run --rm --network none"
-	case $runtime in
-	brig) own='brig: ' ;;
-	*) own=. ;;
-	esac
+	tidy=podman_tidy left=podman_left
+	: >"$work/left"
 	# $podman and $run are lists of words.
 	{
 		op "info names the runtime" 0 "^$runtime $runtime version" \
@@ -51,18 +63,26 @@ podman_sweep() {
 		op "run" 0 '^hi$' $run $image echo hi
 		is_a_measure || return 0
 		op "run: exit code" 5 '' $run $image sh -c 'exit 5'
-		op "run: missing program" 127 'executable file not found in \$PATH' $run $image nosuch
-		op "run: program not executable" 126 '[Pp]ermission denied' $run $image /etc/passwd
-		op "run: missing working directory" 126 'does not exist' $run --workdir /no/dir $image true
-		op "run: unknown user" 126 'no matching entries in passwd file|unable to find user' \
-			$run --user nobodyatall $image true
-		op "run: missing volume source" 125 'no such file or directory' $run -v "$work/nosuch:/v" $image true
-		op "run: missing device" 125 'no such file or directory|stat /dev/nosuch' \
-			$run --device /dev/nosuch $image true
-		op "run: mount onto a file's name" 126 "$own" \
-			$run --mount type=tmpfs,destination=/etc/passwd/below $image true
-		op "run: limit that cannot be set" 126 "$own" \
-			$run --ulimit nproc=1000:1000 --ulimit nofile=99999999:99999999 $image true
+		# podman finds some of it out by itself; the rest is brig's line.
+		wrong="$podman run --name wrong --network none"
+		wrong "run: missing program" 127 "$(line 'exec: "nosuch": executable file not found in \$PATH')" $wrong $image nosuch
+		wrong "run: program not executable" 126 "$(line 'exec: "/etc/passwd": permission denied')" $wrong $image /etc/passwd
+		wrong "run: missing working directory" 126 'does not exist' $wrong --workdir /no/dir $image true
+		wrong "run: working directory is a file" 126 'is not a directory' \
+			$wrong --workdir /etc/passwd $image true
+		wrong "run: unknown user" 126 'no matching entries in passwd file|unable to find user' \
+			$wrong --user nobodyatall $image true
+		wrong "run: user that is not mapped" 126 'map UID 5000' $wrong --uidmap 0:100000:1000 --user 5000 $image true
+		wrong "run: missing volume source" 125 'no such file or directory' $wrong -v "$work/nosuch:/v" $image true
+		wrong "run: mount onto a file's name" 126 "$(line 'cannot open /etc/passwd/below: ENOTDIR .mounts')" \
+			$wrong --mount type=tmpfs,destination=/etc/passwd/below $image true
+		wrong "run: missing device" 125 'no such file or directory|stat /dev/nosuch' \
+			$wrong --device /dev/nosuch $image true
+		wrong "run: device that cannot be made" 126 "$(line 'cannot look at device /etc/passwd/null: ENOTDIR')" \
+			$wrong --device /dev/null:/etc/passwd/null $image true
+		wrong "run: limit that cannot be set" 126 "$(line 'cannot set process.rlimits.0. RLIMIT_NOFILE: EPERM')" \
+			$wrong --ulimit nproc=1000:1000 --ulimit nofile=99999999:99999999 $image true
+		[ "$runtime" != brig ] || check "nothing is left of these after rm -f" none_is_left
 		tty_op "run -it" 7 '/dev/pts/0' 'tty\nexit 7\n' "$run -it $image sh"
 		tty_op "run: the terminal is the user's" 0 '^1000$' 'stat -c %u $(tty)\nexit\n' "$run -it --user 1000 $image sh"
 		op "run --init" 0 'podman-init|catatonit' $run --init $image cat /proc/1/comm
@@ -102,15 +122,15 @@ podman_sweep() {
 
 		op "run -d" 0 '^[0-9a-f]{64}$' $podman run -d --name one --network none $image \
 			sh -c 'trap "exit 3" TERM; trap "echo signalled" USR1; echo started; while :; do sleep 0.1; done'
-		op "logs" 0 '^started$' sh -c "for i in 1 2 3 4 5 6 7 8 9; do $podman logs one | grep . && exit; sleep 0.2; done"
+		op_until "logs" 0 '^started$' $podman logs one
 		op "exec" 0 '^inside$' $podman exec one echo inside
 		op "exec: exit code" 9 '' $podman exec one sh -c 'exit 9'
-		op "exec: missing program" 127 'executable file not found in \$PATH' $podman exec one nosuch
-		op "exec: program not executable" 126 '[Pp]ermission denied' $podman exec one /etc/passwd
+		op "exec: missing program" 127 "$(line 'exec: "nosuch": executable file not found in \$PATH')" $podman exec one nosuch
+		op "exec: program not executable" 126 "$(line 'exec: "/etc/passwd": permission denied')" $podman exec one /etc/passwd
 		op "exec --user --workdir --env" 0 '^65534 /tmp v$' \
 			$podman exec -u nobody -w /tmp -e K=v one sh -c 'echo $(id -u) $(pwd) $K'
 		op "exec -d" 0 '' $podman exec -d one touch /made
-		op "exec -d: it ran" 0 '^/made$' sh -c "for i in 1 2 3 4 5 6 7 8 9; do $podman exec one ls /made && exit; sleep 0.2; done"
+		op_until "exec -d: it ran" 0 '^/made$' $podman exec one ls /made
 		tty_op "exec -it" 6 '/dev/pts/[01]' 'tty\nexit 6\n' "$podman exec -it one sh"
 		op "top" 0 '^1 +sh$' $podman top one pid comm
 		op "stats" 0 '^one [1-9]' $podman stats --no-stream --format '{{.Name}} {{.PIDs}}' one
@@ -122,9 +142,10 @@ podman_sweep() {
 		op "pause: exec is refused" 255 'paused|running' $podman exec one true
 		op "unpause" 0 '^one$' $podman unpause one
 		op "restart" 0 '^one$' $podman restart -t 5 one
+		# Only then does it have its traps.
+		op_until "restart: it runs" 0 '^2$' sh -c "$podman logs one | grep -c started"
 		op "kill" 0 '^one$' $podman kill -s USR1 one
-		op "kill: the program sees it" 0 '^signalled$' \
-			sh -c "for i in 1 2 3 4 5 6 7 8 9; do $podman logs one | grep signalled && exit; sleep 0.2; done"
+		op_until "kill: the program sees it" 0 '^signalled$' $podman logs one
 		op "stop" 0 '^one$' $podman stop -t 5 one
 		op "stop: the program's exit code" 0 '^exited 3$' \
 			$podman inspect --format '{{.State.Status}} {{.State.ExitCode}}' one
@@ -151,6 +172,7 @@ podman_sweep() {
 		op "checkpoint is refused" 125 'checkpoint|CRIU' sh -c \
 			"$podman run -d --name still --network none $image sleep 1000 >/dev/null; $podman container checkpoint still"
 		op "rm -f of all" 0 '' $podman rm -fa -t 0
+		op "ps -a: none is left" 0 '^$' sh -c "$podman ps -aq; echo"
 	}
 	[ "$runtime" != brig ] || check "nothing is left" nothing_left "$state"
 }
