@@ -79,7 +79,7 @@ FILE
 			--device /dev/null:/etc/passwd/null -- wrong true
 		wrong_run "run: limit that cannot be set" 1 "$(line 'cannot set process.rlimits.0. RLIMIT_NOFILE: EPERM')" \
 			--ulimit nofile=99999999:99999999 -- wrong true
-		wrong_run "run: limit that the kernel refuses" 1 "$(line 'cannot set linux.resources.cpu.quota to 1: .*EINVAL')" \
+		wrong_run "run: limit that the kernel refuses" 1 "$(line 'cannot set linux.resources.cpu.quota to 1.*: cpu.*EINVAL')" \
 			--cpu-quota 1 -- wrong true
 		[ "$runtime" != brig ] || check "nothing is left of these after rm" none_is_left
 		op "run --volume" 0 'from the host' $run -v "$work/volume:/v" $box -- cat /v/file

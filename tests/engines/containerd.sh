@@ -155,7 +155,7 @@ ctr_sweep() {
 	wrong "run: mount onto a file's name" 1 "$(line 'create failed: cannot open /etc/passwd/below: ENOTDIR .mounts')" \
 		$wrong --mount type=tmpfs,src=tmpfs,dst=/etc/passwd/below $image wrong true
 	wrong "run: missing device" 1 'no such file or directory' $wrong --device /dev/nosuch $image wrong true
-	wrong "run: limit that the kernel refuses" 1 "$(line 'create failed: cannot set linux.resources.cpu.quota to 1: .*EINVAL')" \
+	wrong "run: limit that the kernel refuses" 1 "$(line 'create failed: cannot set linux.resources.cpu.quota to 1.*: cpu.*EINVAL')" \
 		$wrong --cpu-quota 1 --cpu-period 100000 $image wrong true
 	spec 0 ', "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 99999999, "hard": 99999999}]' ''
 	wrong "run: limit that cannot be set" 1 "$(line 'create failed: cannot set process.rlimits.0. RLIMIT_NOFILE: EPERM')" \
