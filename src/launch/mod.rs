@@ -246,14 +246,22 @@ pub fn end(pid: i32) {
 
 /// The error of a child that ended without a word.
 fn died(pid: i32) -> Error {
-    let how = match waitpid(Pid::from_raw(pid), None) {
+    let end = waitpid(Pid::from_raw(pid), None);
+    let how = match end {
         Ok(WaitStatus::Exited(_, code)) => format!("exited with status {code}"),
         Ok(WaitStatus::Signaled(_, signal, _)) => format!("was killed by {signal}"),
         _ => "ended".into(),
     };
-    Error::text(format_args!(
+    let error = Error::text(format_args!(
         "the container's process {how} before it was ready"
-    ))
+    ));
+    match end {
+        // As the kernel does with one that has no memory.
+        Ok(WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGKILL, _)) => {
+            error.hint("its memory limit may be too low")
+        }
+        _ => error,
+    }
 }
 
 /// Writes a pid file whole: its reader never sees a part of the number.
