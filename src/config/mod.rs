@@ -3,6 +3,7 @@
 
 pub mod annotations;
 pub mod freebsd;
+mod required;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -60,7 +61,7 @@ impl Config {
 
     /// Parses and validates the bytes of a config.json that came from `path`.
     pub fn parse(raw: Vec<u8>, path: &Path) -> Result<Config> {
-        let mut root: Value = serde_json::from_slice(&raw)
+        let required::Strict(mut root) = serde_json::from_slice(&raw)
             .map_err(|e| Error::property(path.display(), format_args!("not JSON: {e}")))?;
         if !root.is_object() {
             return Err(Error::property(path.display(), "must be a JSON object"));
@@ -77,6 +78,7 @@ impl Config {
             }
         };
         drop_unknown_capabilities(&mut root, &mut ignored);
+        let own = root.clone();
         let spec: Spec = typed(root, "", &mut ignored)?;
         let config = Config {
             spec,
@@ -85,6 +87,7 @@ impl Config {
             raw,
         };
         validate::validate(&config)?;
+        required::check(&own)?;
         Ok(config)
     }
 
@@ -135,6 +138,7 @@ pub fn parse_process(raw: &[u8], path: &Path) -> Result<Process> {
     let mut value: Value = serde_json::from_slice(raw)
         .map_err(|e| Error::property(path.display(), format_args!("not JSON: {e}")))?;
     filter_capabilities(&mut value, "process", &mut ignored);
+    required::check(&serde_json::json!({"process": value}))?;
     let process = typed(value, "process", &mut ignored)?;
     validate::process(&process)?;
     Ok(process)
