@@ -43,8 +43,8 @@ pub fn command(session: &Session, id: &str, force: bool) -> Result<()> {
         && !force
     {
         let now = status::status(state, &directory);
-        // runc deletes a created container whose program never ran.
-        if !matches!(now, Status::Stopped | Status::Created) {
+        // runc deletes a created one as well; runtime.md, Delete forbids it.
+        if now != Status::Stopped {
             let text = format!("cannot delete container {id:?}: it is {now}");
             return Err(Error::text(text).hint("stop it first, or use --force"));
         }
