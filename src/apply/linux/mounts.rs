@@ -46,7 +46,7 @@ fn file_system(plan: &Mount, cx: &mut Inside) -> Result<()> {
     let target = cx
         .target(&plan.target, Some(Make::Directory))
         .map_err(|e| at(plan, e))?;
-    let flags = MsFlags::from_bits_truncate((plan.flags & !flag::REC) as _);
+    let flags = MsFlags::from_bits_retain((plan.flags & !flag::REC) as _);
     let data = Some(plan.data.as_str()).filter(|data| !data.is_empty());
     if plan.flags & flag::REMOUNT != 0 {
         let remounted = mount(NONE, by_descriptor(&target).as_str(), NONE, flags, data);
@@ -165,7 +165,7 @@ fn bind(plan: &Mount, cx: &mut Inside) -> Result<()> {
         let attached = sys::linux::mount::attach(source.as_fd(), target.as_fd());
         attached.map_err(|e| failed(plan, errno(&e)))?;
     } else {
-        let recursive = MsFlags::from_bits_truncate((plan.flags & flag::REC) as _);
+        let recursive = MsFlags::from_bits_retain((plan.flags & flag::REC) as _);
         let flags = MsFlags::MS_BIND | recursive;
         let (source, target) = (by_descriptor(source), by_descriptor(&target));
         let bound = mount(Some(source.as_str()), target.as_str(), NONE, flags, NONE);
@@ -205,7 +205,7 @@ fn bind(plan: &Mount, cx: &mut Inside) -> Result<()> {
             flags |= bit;
         }
     }
-    let flags = MsFlags::from_bits_truncate(flags as _) | MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
+    let flags = MsFlags::from_bits_retain(flags as _) | MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
     let set = mount(NONE, by_descriptor(&new).as_str(), NONE, flags, NONE);
     set.map_err(|errno| failed(plan, errno))
 }
@@ -218,7 +218,7 @@ fn finish(plan: &Mount, cx: &mut Inside) -> Result<()> {
     }
     let mounted = cx.target(&plan.target, None)?;
     for flags in &plan.propagation {
-        let flags = MsFlags::from_bits_truncate(*flags as _);
+        let flags = MsFlags::from_bits_retain(*flags as _);
         let set = mount(NONE, by_descriptor(&mounted).as_str(), NONE, flags, NONE);
         set.map_err(|errno| failed(plan, errno))?;
     }

@@ -86,6 +86,7 @@ pub(super) fn pivot(rootfs: &Path, moving: bool, propagation: Option<u64>) -> Re
     } else {
         let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
         let new = open(rootfs, flags, Mode::empty()).doing("open", rootfs.display())?;
+        let old = open("/", flags, Mode::empty()).doing("open", "/")?;
         fchdir(&new).doing("enter", rootfs.display())?;
         // The old root lands on top of the new one, and goes from there.
         pivot_root(".", ".").map_err(|errno| {
@@ -95,6 +96,8 @@ pub(super) fn pivot(rootfs: &Path, moving: bool, propagation: Option<u64>) -> Re
                 _ => fault,
             }
         })?;
+        // `.` is the new root here, whose mounts keep their propagation.
+        fchdir(&old).doing("enter", "the old root")?;
         let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
         mount(NONE, ".", NONE, slave, NONE).doing("cut off", "the old root")?;
         umount2(".", MntFlags::MNT_DETACH).doing("leave", "the old root")?;
