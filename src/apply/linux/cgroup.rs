@@ -282,6 +282,11 @@ pub fn admit(
         Err(error) => return Err(error),
     };
     for directory in layout.directories(path) {
+        if is_frozen(&directory) {
+            let object = directory.display();
+            let fault = Error::new("enter cgroup", object, "it is frozen");
+            return Err(fault.hint("resume the container that it belongs to"));
+        }
         let file = directory.join("cgroup.procs");
         match fs::write(&file, pid.to_string()) {
             Ok(()) => {}
@@ -294,6 +299,15 @@ pub fn admit(
         }
     }
     Ok(())
+}
+
+/// Whether what enters a cgroup stops there (config-linux.md, Control groups).
+fn is_frozen(directory: &Path) -> bool {
+    let is = |file: &str, words: &[&str]| {
+        let text = fs::read_to_string(directory.join(file)).unwrap_or_default();
+        words.contains(&text.trim())
+    };
+    is("freezer.state", &["FROZEN", "FREEZING"]) || is("cgroup.freeze", &["1"])
 }
 
 /// Moves a process to where another one is, in every hierarchy.
@@ -840,8 +854,8 @@ impl Target<'_> {
     }
 
     fn pids(&self, limit: i64) -> Result<()> {
-        // 0 and below mean no limit (config-linux.md, PIDs, and the peers).
-        let limit = if limit > 0 {
+        // 0 is a limit, unlike with the peers (config-linux.md, PIDs).
+        let limit = if limit >= 0 {
             limit.to_string()
         } else {
             "max".into()
