@@ -99,6 +99,12 @@ pub fn create(
             ignored.property, ignored.reason
         ));
     }
+    #[cfg(target_os = "linux")]
+    for capability in launch::ungrantable(&config) {
+        report::warning(&format!(
+            "process.capabilities: {capability} cannot be granted, because brig does not have it"
+        ));
+    }
     let terminal = config.process().and_then(|p| p.terminal()).unwrap_or(false);
     let console = match console {
         Some(console) => Some(console).filter(|_| terminal),

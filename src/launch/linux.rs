@@ -27,6 +27,22 @@ use crate::plan::{Plan, Step};
 use crate::sys::linux::{namespace, process as sys_process};
 use crate::sys::unix::process::{self, Forked};
 
+/// The capabilities of the configuration that cannot be granted. In a user
+/// namespace of its own a container has them all.
+pub fn ungrantable(config: &crate::config::Config) -> Vec<String> {
+    use oci_spec::runtime::LinuxNamespaceType;
+    let linux = config.spec.linux().as_ref();
+    let mut namespaces = linux
+        .and_then(|l| l.namespaces().as_ref())
+        .into_iter()
+        .flatten();
+    let own_users = namespaces.any(|n| n.typ() == LinuxNamespaceType::User);
+    match config.process() {
+        Some(process) if !own_users => attributes::ungrantable(process),
+        _ => Vec::new(),
+    }
+}
+
 fn flag(kind: Kind) -> CloneFlags {
     match kind {
         Kind::User => CloneFlags::CLONE_NEWUSER,

@@ -293,11 +293,16 @@ impl Capabilities {
             let hint = "a runtime can only grant what it has itself";
             Error::new("set", format_args!("process.capabilities.{set}"), e).hint(hint)
         };
+        let own = caps::read(None, CapSet::Permitted).map_err(|e| fault("permitted", e))?;
+        // create has warned of what cannot be granted.
+        let granted = |set: &CapsHashSet| -> CapsHashSet { set & &own };
         // Each set is taken from one that is still larger.
-        caps::set(None, CapSet::Inheritable, &self.inheritable)
+        caps::set(None, CapSet::Inheritable, &granted(&self.inheritable))
             .map_err(|e| fault("inheritable", e))?;
-        caps::set(None, CapSet::Effective, &self.effective).map_err(|e| fault("effective", e))?;
-        caps::set(None, CapSet::Permitted, &self.permitted).map_err(|e| fault("permitted", e))?;
+        caps::set(None, CapSet::Effective, &granted(&self.effective))
+            .map_err(|e| fault("effective", e))?;
+        caps::set(None, CapSet::Permitted, &granted(&self.permitted))
+            .map_err(|e| fault("permitted", e))?;
         let _ = caps::clear(None, CapSet::Ambient);
         for capability in &self.ambient {
             // What is not permitted and inheritable cannot be ambient, which
@@ -306,6 +311,24 @@ impl Capabilities {
         }
         Ok(())
     }
+}
+
+/// The capabilities that a process asks for and that this one, which makes its
+/// container, does not have itself: they cannot be granted, which is a warning
+/// (config.md, Linux Process).
+pub(super) fn ungrantable(process: &Process) -> Vec<String> {
+    let Ok(own) = caps::read(None, CapSet::Permitted) else {
+        return Vec::new();
+    };
+    let Ok(wanted) = Capabilities::of(process) else {
+        return Vec::new();
+    };
+    let missing = wanted.permitted.difference(&own);
+    let mut names: Vec<String> = missing
+        .map(|capability| format!("{capability:?}"))
+        .collect();
+    names.sort();
+    names
 }
 
 /// Whether the running kernel has the capability.

@@ -65,6 +65,9 @@ impl Passed {
     }
 }
 
+#[cfg(target_os = "linux")]
+pub use backend::ungrantable;
+
 /// What a new process is made from, in both commands that make one.
 #[derive(Debug)]
 pub struct Launch<'a> {
