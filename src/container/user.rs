@@ -7,10 +7,25 @@ use crate::error::{Error, Result};
 
 /// Fields of the first line of a colon-separated file that fits.
 fn find(file: &str, fits: impl Fn(&[&str]) -> bool) -> Option<Vec<String>> {
-    let text = std::fs::read_to_string(file).ok()?;
+    let text = read(file)?;
     let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let found = lines.find(|fields| fields.len() > 3 && fits(fields))?;
     Some(found.into_iter().map(String::from).collect())
+}
+
+/// The text of a regular file. The container may have put anything in its
+/// place; nobody may ever write to a FIFO.
+fn read(file: &str) -> Option<String> {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut opened = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(file)
+        .ok()?;
+    let mut text = String::new();
+    let regular = opened.metadata().is_ok_and(|m| m.is_file());
+    (regular && opened.read_to_string(&mut text).is_ok()).then_some(text)
 }
 
 /// The home directory of a user in the current root; `/` when there is none.

@@ -95,7 +95,8 @@ pub fn one(at: &str, hook: &Hook, state: &[u8], directory: Option<&Path>) -> Res
 fn judge(object: &str, hook: &Hook, pid: i32, said: std::fs::File) -> Result<()> {
     let pid = Pid::from_raw(pid);
     if let Some(seconds) = hook.timeout() {
-        let limit = Duration::from_secs(seconds.max(0) as u64);
+        // A clock cannot count to more than some centuries.
+        let limit = Duration::from_secs(seconds.clamp(0, u32::MAX.into()) as u64);
         let ended = sys::unix::process::wait_exit(pid.as_raw(), limit).doing("wait for", object)?;
         if !ended {
             let _ = killpg(pid, Signal::SIGKILL);
