@@ -1,9 +1,13 @@
 //! Holds any OCI runtime to the specification and to what engines rely on, by
 //! its command line alone.
 
+mod broken;
 mod cases;
 mod harness;
+mod mutants;
 mod probe;
+mod self_test;
+mod sentences;
 mod sys;
 
 use std::ffi::OsString;
@@ -16,12 +20,15 @@ use harness::print::{Format, Printer};
 use harness::runner::Options;
 use harness::test::Suite;
 use harness::{Case, reaper, runner};
+use serde_json::json;
 
 const USAGE: &str = "\
 usage: runtime-tests --runtime PATH [--runtime-arg ARG]... [--filter PATTERN]... [--skip PATTERN]...
-                     [--format human|tap|json] [--jobs N]
+                     [--format human|tap|junit|json] [--jobs N]
                      [--patience SECONDS] [--keep] [--busy-host]
-       runtime-tests --list
+       runtime-tests --list [--filter PATTERN]... [--format human|json]
+       runtime-tests --self-test --runtime PATH [--filter PATTERN]... [--jobs N]
+       runtime-tests --coverage
 
 Runs every case that applies to this system against the runtime at PATH and
 ends with the line `N passed, N failed, N skipped`; the exit status is 1 when a
@@ -30,7 +37,8 @@ case failed. Must be run as root.
   --runtime PATH      the runtime: a path, or a name to find in PATH
   --runtime-arg ARG   an argument to put before all others (repeatable)
   --filter PATTERN    run the cases whose name has PATTERN in it, or fits it
-                      as a whole when it has a * in it (repeatable)
+                      as a whole when it has a * in it, or whose group is
+                      PATTERN (repeatable)
   --skip PATTERN      leave these out (repeatable)
   --format FORMAT     form of the result
   --jobs N            how many cases run at once
@@ -38,7 +46,11 @@ case failed. Must be run as root.
   --keep              leave bundles and outputs behind, below $TMPDIR or /tmp
   --busy-host         do not compare the host as a whole before and after,
                       because others change it meanwhile
-  --list              print every case: name, systems, section, what it checks
+  --list              print a table: name, group, systems, section, sentence;
+                      a case that checks several sentences has several lines
+  --self-test         break the runtime at PATH in one way after the other, and
+                      tell which cases never notice anything
+  --coverage          print COVERAGE.md: the sentences that have no case
 ";
 
 struct Arguments {
@@ -51,11 +63,16 @@ struct Arguments {
     keep: bool,
     busy_host: bool,
     list: bool,
+    self_test: bool,
+    coverage: bool,
 }
 
 fn main() -> ExitCode {
     if probe::is_wanted() {
         probe::main();
+    }
+    if broken::is_wanted() {
+        broken::main();
     }
     match run() {
         Ok(true) => ExitCode::SUCCESS,
@@ -71,22 +88,18 @@ fn run() -> Result<bool, String> {
     let Some(arguments) = parse()? else {
         return Ok(true);
     };
+    if arguments.coverage {
+        print!("{}", sentences::coverage());
+        return Ok(true);
+    }
     let wanted = |case: &&Case| {
-        let fits = |pattern: &String| fits(pattern, case.name);
+        let fits = |pattern: &String| fits(pattern, case.name) || pattern == case.group();
         (arguments.filters.is_empty() || arguments.filters.iter().any(fits))
             && !arguments.skips.iter().any(fits)
     };
     let chosen: Vec<&'static Case> = cases::all().filter(wanted).collect();
     if arguments.list {
-        for case in &chosen {
-            println!(
-                "{}\t{}\t{}\t{}",
-                case.name,
-                case.platforms.name(),
-                case.section,
-                case.says
-            );
-        }
+        list(&chosen, arguments.format);
         return Ok(true);
     }
     let chosen: Vec<_> = chosen
@@ -123,16 +136,51 @@ fn run() -> Result<bool, String> {
         jobs: arguments.jobs,
         busy_host: arguments.busy_host,
     };
+    if arguments.self_test {
+        let all_noticed = self_test::run(&suite, &chosen, arguments.jobs);
+        clear(&suite);
+        return Ok(all_noticed);
+    }
     let passed = runner::run(
         &suite,
         &chosen,
         options,
         &mut Printer::new(arguments.format),
     );
-    if !arguments.keep && !harness::host::has_mounts_below(&directory) {
-        let _ = fs::remove_dir_all(&directory);
-    }
+    clear(&suite);
     Ok(passed)
+}
+
+fn clear(suite: &Suite) {
+    if !suite.keep && !harness::host::has_mounts_below(&suite.directory) {
+        let _ = fs::remove_dir_all(&suite.directory);
+    }
+}
+
+/// Prints the table of the cases.
+fn list(chosen: &[&'static Case], format: Format) {
+    let mut records = Vec::new();
+    for case in chosen {
+        for (section, sentence) in case.citations() {
+            if format == Format::Json {
+                continue;
+            }
+            let (name, group, systems) = (case.name, case.group(), case.platforms.name());
+            println!("{name}\t{group}\t{systems}\t{section}\t{sentence}");
+        }
+        let citations: Vec<_> = case
+            .citations()
+            .into_iter()
+            .map(|(section, sentence)| json!({"section": section, "sentence": sentence}))
+            .collect();
+        records.push(json!({
+            "name": case.name, "group": case.group(), "platforms": case.platforms.name(),
+            "section": case.section, "says": case.says, "sentences": citations,
+        }));
+    }
+    if format == Format::Json {
+        println!("{:#}", serde_json::Value::from(records));
+    }
 }
 
 /// Copies this program, which is also the contained one.
@@ -147,6 +195,8 @@ fn prepare(directory: &Path, probe: &Path) -> Result<(), Box<dyn std::error::Err
     }
     fs::copy(program, probe)?;
     fs::set_permissions(probe, fs::Permissions::from_mode(0o755))?;
+    // The same program again, by the name under which it is a broken runtime.
+    fs::copy(probe, probe.with_file_name("broken"))?;
     Ok(())
 }
 
@@ -197,6 +247,8 @@ fn parse() -> Result<Option<Arguments>, String> {
         keep: false,
         busy_host: false,
         list: false,
+        self_test: false,
+        coverage: false,
     };
     let mut words = std::env::args_os().skip(1);
     while let Some(word) = words.next() {
@@ -208,12 +260,10 @@ fn parse() -> Result<Option<Arguments>, String> {
             "--filter" => all.filters.push(value()?.to_string_lossy().into_owned()),
             "--skip" => all.skips.push(value()?.to_string_lossy().into_owned()),
             "--format" => {
-                all.format = match value()?.to_string_lossy().as_ref() {
-                    "human" => Format::Human,
-                    "tap" => Format::Tap,
-                    "json" => Format::Json,
-                    other => return Err(format!("--format: {other:?} is not human, tap or json")),
-                }
+                let name = value()?.to_string_lossy().into_owned();
+                all.format = Format::named(&name).ok_or_else(|| {
+                    format!("--format: {name:?} is not human, tap, junit or json")
+                })?;
             }
             "--jobs" => {
                 let text = value()?.to_string_lossy().into_owned();
@@ -232,6 +282,8 @@ fn parse() -> Result<Option<Arguments>, String> {
             "--keep" => all.keep = true,
             "--busy-host" => all.busy_host = true,
             "--list" => all.list = true,
+            "--self-test" => all.self_test = true,
+            "--coverage" => all.coverage = true,
             "--help" | "-h" => {
                 print!("{USAGE}");
                 return Ok(None);
@@ -263,7 +315,8 @@ fn fits(pattern: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{cases, fits, needs_interpreter};
+    use super::sentences::{By, HEADINGS, SENTENCES};
+    use super::{cases, fits, mutants, needs_interpreter, self_test, sentences};
 
     #[test]
     fn patterns() {
@@ -295,6 +348,85 @@ mod tests {
             );
             assert!(case.says.ends_with('.'), "{}", case.name);
         }
+    }
+
+    #[test]
+    fn sections_are_known() {
+        let known = |document: &str, section: &str| {
+            HEADINGS
+                .iter()
+                .any(|(d, sections)| *d == document && sections.contains(&section))
+        };
+        for case in cases::all() {
+            let (document, section) = case.section.split_once(", ").unwrap_or((case.section, ""));
+            let ours = ["engines", "hostile", "robustness"].contains(&document);
+            assert!(
+                !section.is_empty() && (ours || known(document, section)),
+                "{}: {}",
+                case.name,
+                case.section
+            );
+        }
+        for sentence in SENTENCES {
+            assert!(known(sentence.document, sentence.section), "{sentence:?}");
+        }
+    }
+
+    #[test]
+    fn every_sentence_has_cases_that_exist_or_a_reason() {
+        for sentence in SENTENCES {
+            let words = ["MUST", "SHOULD", "REQUIRED", "RECOMMENDED"];
+            assert!(
+                words.iter().any(|word| sentence.text.contains(word)),
+                "{sentence:?}"
+            );
+            match sentence.by {
+                By::Nothing(why) => assert!(!why.is_empty(), "{sentence:?}"),
+                By::Cases(names) => {
+                    assert!(!names.is_empty(), "{sentence:?}");
+                    for name in names {
+                        let mut all = cases::all();
+                        assert!(all.any(|case| fits(name, case.name)), "{name} is no case");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn coverage_is_up_to_date() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/COVERAGE.md");
+        let text = std::fs::read_to_string(file).expect("COVERAGE.md is there");
+        assert!(
+            text == sentences::coverage(),
+            "COVERAGE.md is not what runtime-tests --coverage prints"
+        );
+    }
+
+    #[test]
+    fn every_case_has_a_mutant_and_every_mutant_a_case() {
+        for case in cases::all() {
+            let names = |mutant: &self_test::Mutant| mutant.names(case.name);
+            let found = mutants::MUTANTS.iter().any(names);
+            assert!(found, "nothing is broken that {} could notice", case.name);
+        }
+        for mutant in mutants::MUTANTS {
+            for pattern in mutant.cases {
+                let mut all = cases::all();
+                assert!(
+                    all.any(|case| fits(pattern, case.name)),
+                    "{pattern} is no case"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn there_are_as_many_cases_as_promised() {
+        use super::harness::Platforms::{Any, FreeBsd};
+        assert!(cases::all().count() >= 250);
+        let freebsd = cases::all().filter(|c| c.platforms == Any || c.platforms == FreeBsd);
+        assert!(freebsd.count() >= 90);
     }
 
     #[test]

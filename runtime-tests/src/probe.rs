@@ -138,10 +138,17 @@ fn perform(act: &[&str]) -> Result {
         ["spawn", count] => spawn(number(count)?)?,
         ["daemon"] => daemon()?,
         ["fork-until", count] => fork_until(number(count)?),
+        ["fork-bomb", seconds] => fork_bomb(number(seconds)?),
         ["resize-watch", rows] => resize_watch(number(rows)?),
         ["hook", file, label] => hook(file, label)?,
         ["unshare", kinds] => unshare(kinds)?,
         ["trace-others"] => trace_others(),
+        // Kept until the program ends.
+        ["hold", mebibytes] => {
+            let mut block = vec![0_u8; number::<usize>(mebibytes)? << 20];
+            block.chunks_mut(4096).for_each(|page| page[0] = 1);
+            std::mem::forget(block);
+        }
         ["allocate", mebibytes] => allocate(number(mebibytes)?),
         other => return Err(format!("{other:?} is not an act")),
     }
@@ -237,6 +244,20 @@ fn fork_until(count: u32) {
         "forked {made} {}",
         fault.map_or("ok".into(), |e| format!("{e:?}"))
     ));
+}
+
+/// Forks without end, and every child does; all end by themselves after so
+/// many seconds, lest a runtime that cannot end them spoils the host.
+fn fork_bomb(seconds: u64) {
+    let end = std::time::Instant::now() + Duration::from_secs(seconds);
+    sys::ignore_signal(Signal::SIGTERM, true);
+    // Nobody waits for the children.
+    sys::ignore_signal(Signal::SIGCHLD, true);
+    say("ready");
+    while std::time::Instant::now() < end {
+        let _ = sys::fork();
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn allocate(mebibytes: usize) {
@@ -400,12 +421,38 @@ fn hook(file: &str, label: &str) -> Result {
         "env": environment(),
         "state": state,
         "ns": namespaces(),
+        "others": others_namespaces(&state),
+        "jails": jail_names(),
         "hostname": hostname(),
         "jailed": jailed(),
         "root": names("/"),
     });
     let mut out = io(fs::OpenOptions::new().append(true).create(true).open(file))?;
     io(out.write_all(format!("{line}\n").as_bytes()))
+}
+
+/// The namespaces of the process that the state names.
+fn others_namespaces(state: &Value) -> Value {
+    let pid = state["pid"].as_i64().unwrap_or(0);
+    let link = |kind: &&str| {
+        let target = fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()?;
+        Some(((*kind).to_owned(), json!(target.to_string_lossy())))
+    };
+    ["net", "ipc", "uts"]
+        .iter()
+        .filter_map(link)
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn jail_names() -> Vec<String> {
+    #[cfg(target_os = "freebsd")]
+    return sys::freebsd::jails()
+        .into_iter()
+        .map(|(_, name, ..)| name)
+        .collect();
+    #[cfg(target_os = "linux")]
+    Vec::new()
 }
 
 fn jailed() -> Option<i64> {
@@ -461,6 +508,12 @@ fn attempt(act: &[&str]) -> String {
             .write(true)
             .open(path)
             .map(drop)),
+        ["msg"] => sys::message_queue().map_err(|e| format!("{e:?}")),
+        ["sem"] => sys::semaphores().map_err(|e| format!("{e:?}")),
+        ["mlock"] => sys::lock_a_page().map_err(|e| format!("{e:?}")),
+        ["raw-socket"] => sys::raw_socket().map_err(|e| format!("{e:?}")),
+        ["bind", address] => io(std::net::TcpListener::bind(address).map(drop)),
+        ["chflags", path] => sys::change_flags(path).map_err(|e| format!("{e:?}")),
         ["shm"] => sys::shared_memory().map_err(|e| format!("{e:?}")),
         ["mount-tmpfs", path] => mount_tmpfs(path),
         other => Err(format!("{other:?} is not an attempt")),
@@ -683,6 +736,9 @@ fn platform(all: &mut Value) {
         json!(read("/proc/self/oom_score_adj").and_then(|t| t.parse::<i64>().ok()));
     all["cgroup"] = json!(read("/proc/self/cgroup"));
     all["ns"] = namespaces();
+    all["scheduler"] = sys::linux::scheduler();
+    all["ioPriority"] = json!(sys::linux::io_priority());
+    all["personality"] = json!(sys::linux::personality());
     let mounts: Vec<Value> = read("/proc/self/mountinfo")
         .unwrap_or_default()
         .lines()

@@ -145,6 +145,22 @@ pub fn with_descriptors(command: &mut Command, fds: Vec<OwnedFd>) {
     }
 }
 
+/// Keeps every descriptor from 3 on out of the command.
+pub fn without_descriptors(command: &mut Command) {
+    // SAFETY: between fork and exec only fcntl is called, which takes any
+    // number and here no pointer; no memory is allocated.
+    unsafe {
+        command.pre_exec(|| {
+            for fd in 3..256 {
+                // Not closed but marked: the channel that tells a failed exec
+                // is among them.
+                libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+            }
+            Ok(())
+        });
+    }
+}
+
 /// Becomes the parent of the orphans among the descendants, as conmon does.
 ///
 /// # Errors
@@ -192,6 +208,180 @@ pub fn shared_memory() -> nix::Result<()> {
     // SAFETY: IPC_RMID takes no pointer.
     Errno::result(unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) })?;
     Ok(())
+}
+
+/// Makes and removes a System V message queue.
+///
+/// # Errors
+/// Those of msgget(2).
+pub fn message_queue() -> nix::Result<()> {
+    // SAFETY: no pointer is passed.
+    let id = Errno::result(unsafe { libc::msgget(libc::IPC_PRIVATE, 0o600) })?;
+    // SAFETY: IPC_RMID takes no pointer.
+    Errno::result(unsafe { libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()) })?;
+    Ok(())
+}
+
+/// Makes and removes a System V semaphore.
+///
+/// # Errors
+/// Those of semget(2).
+pub fn semaphores() -> nix::Result<()> {
+    // SAFETY: no pointer is passed.
+    let id = Errno::result(unsafe { libc::semget(libc::IPC_PRIVATE, 1, 0o600) })?;
+    // SAFETY: IPC_RMID takes no fourth argument.
+    Errno::result(unsafe { libc::semctl(id, 0, libc::IPC_RMID) })?;
+    Ok(())
+}
+
+/// mlock(2) and munlock(2) of one page.
+///
+/// # Errors
+/// Those of mlock(2).
+pub fn lock_a_page() -> nix::Result<()> {
+    let page = vec![0_u8; 4096];
+    // SAFETY: the memory is live for the length that is passed.
+    unsafe {
+        Errno::result(libc::mlock(page.as_ptr().cast(), page.len()))?;
+        Errno::result(libc::munlock(page.as_ptr().cast(), page.len()))?;
+    }
+    Ok(())
+}
+
+/// A raw socket for ICMP.
+///
+/// # Errors
+/// Those of socket(2).
+pub fn raw_socket() -> nix::Result<()> {
+    // SAFETY: no pointer is passed.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP) };
+    drop(received(Errno::result(fd)?));
+    Ok(())
+}
+
+/// Sets and clears the system's immutable flag of a file.
+///
+/// # Errors
+/// Those of chflags(2).
+#[cfg(target_os = "freebsd")]
+pub fn change_flags(path: &str) -> nix::Result<()> {
+    let path = std::ffi::CString::new(path).map_err(|_| Errno::EINVAL)?;
+    for flags in [libc::SF_IMMUTABLE, 0] {
+        // SAFETY: the path is NUL-terminated and lives through the call.
+        Errno::result(unsafe { libc::chflags(path.as_ptr(), flags as _) })?;
+    }
+    Ok(())
+}
+
+/// Linux has no such flags.
+///
+/// # Errors
+/// Always.
+#[cfg(target_os = "linux")]
+pub fn change_flags(_: &str) -> nix::Result<()> {
+    Err(Errno::ENOSYS)
+}
+
+/// What only Linux has.
+#[cfg(target_os = "linux")]
+pub mod linux {
+    use serde_json::{Value, json};
+
+    /// A network interface of the host that lives until it is closed or
+    /// destroyed elsewhere.
+    #[derive(Debug)]
+    pub struct Tap {
+        /// Its name on the host.
+        pub name: String,
+        _file: std::fs::File,
+    }
+
+    impl Tap {
+        /// Makes it, with this address, up.
+        ///
+        /// # Errors
+        /// ENOENT or ENODEV where the kernel has no such interfaces.
+        pub fn new(name: &str, address: [u8; 4]) -> std::io::Result<Tap> {
+            use std::os::fd::AsRawFd;
+            let file = std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open("/dev/net/tun")?;
+            let mut request = request(name);
+            request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+            // SAFETY: TUNSETIFF reads a live ifreq and writes its name.
+            nix::errno::Errno::result(unsafe {
+                libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request)
+            })?;
+            let tap = Tap {
+                name: name.to_owned(),
+                _file: file,
+            };
+            tap.set_address(address)?;
+            Ok(tap)
+        }
+
+        fn set_address(&self, address: [u8; 4]) -> std::io::Result<()> {
+            use std::os::fd::AsRawFd;
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+            let mut request = request(&self.name);
+            let inet = libc::sockaddr_in {
+                sin_family: libc::AF_INET as _,
+                sin_port: 0,
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(address),
+                },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: both structures are plain bytes of the same size.
+            request.ifr_ifru.ifru_addr =
+                unsafe { std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(inet) };
+            // SAFETY: SIOCSIFADDR reads a live ifreq.
+            nix::errno::Errno::result(unsafe {
+                libc::ioctl(
+                    socket.as_raw_fd(),
+                    libc::SIOCSIFADDR as _,
+                    &raw const request,
+                )
+            })?;
+            Ok(())
+        }
+    }
+
+    fn request(name: &str) -> libc::ifreq {
+        // SAFETY: zeros are a valid ifreq.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(15)) {
+            *to = from as libc::c_char;
+        }
+        request
+    }
+
+    /// Policy and nice value of this process.
+    pub fn scheduler() -> Value {
+        // SAFETY: neither call takes a pointer; 0 is this process.
+        let (policy, nice) = unsafe {
+            (
+                libc::sched_getscheduler(0),
+                libc::getpriority(libc::PRIO_PROCESS, 0),
+            )
+        };
+        json!({"policy": policy, "nice": nice})
+    }
+
+    /// ioprio_get(2) of this process: the class above bit 13, and the priority.
+    pub fn io_priority() -> i64 {
+        const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+        // SAFETY: the call takes no pointer; 0 is this process.
+        unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0) }
+    }
+
+    /// personality(2) of this process.
+    pub fn personality() -> i32 {
+        const QUERY: libc::c_ulong = 0xffff_ffff;
+        // SAFETY: the call takes no pointer, and this value changes nothing.
+        unsafe { libc::personality(QUERY) }
+    }
 }
 
 /// What only FreeBSD has.
@@ -389,6 +579,168 @@ pub mod freebsd {
             last = jid;
         }
     }
+
+    /// The value of a parameter of a jail, which has at most this length.
+    ///
+    /// # Errors
+    /// What jail_get(2) says.
+    pub fn jail_parameter(jail: &str, name: &str, length: usize) -> Result<Vec<u8>, String> {
+        let (jail, name) = (
+            CString::new(jail).map_err(|e| e.to_string())?,
+            CString::new(name).map_err(|e| e.to_string())?,
+        );
+        let mut value = vec![0_u8; length];
+        let mut message = [0_u8; 256];
+        let part = |base: *mut libc::c_void, len: usize| libc::iovec {
+            iov_base: base,
+            iov_len: len,
+        };
+        let text = |text: &CStr| {
+            part(
+                text.as_ptr().cast_mut().cast(),
+                text.to_bytes_with_nul().len(),
+            )
+        };
+        let mut iov = [
+            text(c"name"),
+            text(&jail),
+            text(&name),
+            part(value.as_mut_ptr().cast(), value.len()),
+            text(c"errmsg"),
+            part(message.as_mut_ptr().cast(), message.len()),
+        ];
+        // SAFETY: every iovec points to live memory of the length it says; the
+        // names are NUL-terminated and only read.
+        let jid = unsafe { libc::jail_get(iov.as_mut_ptr(), iov.len() as u32, 0) };
+        if jid < 0 {
+            let why = nix::errno::Errno::last();
+            let end = message.iter().position(|b| *b == 0).unwrap_or(0);
+            return Err(format!(
+                "{why:?} {}",
+                String::from_utf8_lossy(&message[..end])
+            ));
+        }
+        value.truncate(iov[3].iov_len);
+        Ok(value)
+    }
+
+    /// A pair of network interfaces of the host, destroyed with this value.
+    #[derive(Debug)]
+    pub struct Pair {
+        name: String,
+    }
+
+    impl Pair {
+        /// Makes it.
+        ///
+        /// # Errors
+        /// EINVAL where the kernel has no epair(4).
+        pub fn new() -> std::io::Result<Pair> {
+            let mut request = request("epair");
+            control(SIOCIFCREATE, &mut request)?;
+            let end = request.iter().position(|b| *b == 0).unwrap_or(16).min(16);
+            let name = String::from_utf8_lossy(&request[..end]).into_owned();
+            Ok(Pair { name })
+        }
+
+        /// The name of its first half.
+        pub fn name(&self) -> &str {
+            &self.name
+        }
+    }
+
+    impl Drop for Pair {
+        fn drop(&mut self) {
+            // It may be on its way back from a vnet that is going away.
+            for _ in 0..100 {
+                if control(SIOCIFDESTROY, &mut request(&self.name)).is_ok() {
+                    return;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+    }
+
+    /// _IOWR('i', 122, struct ifreq).
+    const SIOCIFCREATE: libc::c_ulong = 0xc020_697a;
+    /// _IOW('i', 121, struct ifreq).
+    const SIOCIFDESTROY: libc::c_ulong = 0x8020_6979;
+
+    /// struct ifreq with this name: 16 bytes of it, and 16 of the union.
+    fn request(name: &str) -> [u8; 32] {
+        let mut request = [0; 32];
+        for (to, from) in request.iter_mut().zip(name.bytes().take(15)) {
+            *to = from;
+        }
+        request
+    }
+
+    fn control(number: libc::c_ulong, request: &mut [u8; 32]) -> std::io::Result<()> {
+        use std::os::fd::AsRawFd;
+        let socket = std::os::unix::net::UnixDatagram::unbound()?;
+        // SAFETY: both numbers read and write a struct ifreq of 32 bytes, which
+        // lives through the call.
+        nix::errno::Errno::result(unsafe {
+            libc::ioctl(socket.as_raw_fd(), number, request.as_mut_ptr())
+        })?;
+        Ok(())
+    }
+
+    /// The devfs(8) rulesets, each with the number of its rules.
+    pub fn devfs_rulesets() -> Vec<(u16, usize)> {
+        use std::os::fd::AsRawFd;
+        let Ok(devfs) = std::fs::File::open("/dev") else {
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        let mut number = 0_u16;
+        // SAFETY: DEVFSIO_SGETNEXT reads and writes the two bytes of a number,
+        // which lives through the call.
+        while unsafe {
+            libc::ioctl(
+                devfs.as_raw_fd(),
+                DEVFSIO_SGETNEXT,
+                (&raw mut number).cast::<libc::c_void>(),
+            )
+        } == 0
+        {
+            let mut rule = DevfsRule {
+                magic: DEVFS_MAGIC,
+                id: u32::from(number) << 16,
+                rest: [0; 228],
+            };
+            let mut rules = 0;
+            // SAFETY: DEVFSIO_RGETNEXT reads and writes a rule, for which there
+            // is room, and which lives through the call.
+            while unsafe {
+                libc::ioctl(
+                    devfs.as_raw_fd(),
+                    DEVFSIO_RGETNEXT,
+                    (&raw mut rule).cast::<libc::c_void>(),
+                )
+            } == 0
+            {
+                rules += 1;
+            }
+            all.push((number, rules));
+        }
+        all
+    }
+
+    /// struct devfs_rule of sys/fs/devfs/devfs.h.
+    #[repr(C)]
+    struct DevfsRule {
+        magic: u32,
+        id: u32,
+        rest: [u8; 228],
+    }
+
+    /// DEVFS_MAGIC of the same file.
+    const DEVFS_MAGIC: u32 = 0xdb0a_087a;
+    /// _IOWR('D', 12, devfs_rsnum).
+    const DEVFSIO_SGETNEXT: libc::c_ulong = 0xc002_440c;
+    /// _IOWR('D', 4, struct devfs_rule).
+    const DEVFSIO_RGETNEXT: libc::c_ulong = 0xc0ec_4404;
 
     /// The rctl(8) rules of the host; None where racct is off.
     pub fn rctl_rules() -> Option<String> {

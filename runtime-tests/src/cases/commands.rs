@@ -12,7 +12,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "run/returns-the-status",
         platforms: Any,
-        section: "issue: run",
+        section: "engines, run",
         says: "run ends with the program's status, prints its output, and removes the container.",
         run: |t| {
             let run = foreground(t, t.bundle()?.acts(&["echo", "out", ";", "exit", "9"]), &[])?
@@ -25,7 +25,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "run/status-of-a-signal",
         platforms: Any,
-        section: "issue: run",
+        section: "engines, run",
         says: "run ends with 128 and the signal that killed the program.",
         run: |t| {
             let bundle = t.waiting()?;
@@ -41,7 +41,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "run/standard-input",
         platforms: Any,
-        section: "issue: run",
+        section: "engines, run",
         says: "run passes its standard input on to its end.",
         run: |t| {
             let text = "line\n".repeat(50_000);
@@ -56,7 +56,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "run/forwards-signals",
         platforms: Any,
-        section: "issue: run",
+        section: "engines, run",
         says: "run forwards the signals that it gets to the program.",
         run: |t| {
             let process = foreground(t, t.bundle()?.acts(&["trap", "2"]), &[])?.spawn()?;
@@ -72,7 +72,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "run/keep",
         platforms: Any,
-        section: "issue: run",
+        section: "engines, run",
         says: "run --keep leaves the stopped container to be deleted.",
         run: |t| {
             let bundle = t.bundle()?.acts(&["exit", "0"]);
@@ -90,7 +90,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "run/detach",
         platforms: Any,
-        section: "issue: run",
+        section: "engines, run",
         says: "run --detach returns while the program runs.",
         run: |t| {
             let bundle = t.waiting()?;
@@ -110,7 +110,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "run/missing-program-leaves-nothing",
         platforms: Any,
-        section: "issue table: wrong input",
+        section: "robustness, wrong input",
         says: "run of a program that does not exist fails and leaves nothing.",
         run: |t| {
             let bundle = t.bundle()?.set("/process/args", json!(["/no/such"]));
@@ -126,7 +126,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "run/ends-with-its-daemons-left",
         platforms: Any,
-        section: "issue: run",
+        section: "engines, run",
         says: "run ends with the first program, and nothing of its daemons is left.",
         run: |t| {
             let bundle = t
@@ -140,7 +140,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "list/quiet",
         platforms: Any,
-        section: "issue: list",
+        section: "engines, list",
         says: "list -q prints the ids, one a line.",
         run: |t| {
             let (a, b) = (t.running()?, t.create(&t.waiting()?)?);
@@ -156,7 +156,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "list/json",
         platforms: Any,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "list --format=json prints an array of states.",
         run: |t| {
             let c = t.running()?;
@@ -181,7 +181,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "list/json-of-none",
         platforms: Any,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "list --format=json without containers prints an empty array or null, and no error.",
         run: |t| {
             let run = t.call(&["list", "--format=json"]).run()?.ok()?;
@@ -194,7 +194,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "list/table",
         platforms: Any,
-        section: "issue: list",
+        section: "engines, list",
         says: "list prints a table with a heading, and a line for each container.",
         run: |t| {
             let c = t.running()?;
@@ -217,7 +217,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "list/skips-what-is-no-container",
         platforms: Any,
-        section: "DESIGN, Invariants 7",
+        section: "robustness, state files",
         says: "A foreign file or directory in the state directory does not break list.",
         run: |t| {
             let c = t.running()?;
@@ -236,7 +236,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "ps/json",
         platforms: Any,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "ps --format json prints an array with the host's pid of every process.",
         run: |t| {
             let c = t.ready(
@@ -258,7 +258,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "ps/table",
         platforms: Any,
-        section: "issue: ps",
+        section: "engines, ps",
         says: "ps prints a heading and a line for each process.",
         run: |t| {
             let c = t.running()?;
@@ -279,7 +279,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "features/json",
         platforms: Any,
-        section: "features.md",
+        section: "features.md, Features Structure",
         says: "features prints JSON with the versions and the hooks, and mount options if any.",
         run: |t| {
             let run = t.call(&["features"]).run()?.ok()?;
@@ -324,7 +324,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "features/linux",
         platforms: Linux,
-        section: "features-linux.md",
+        section: "features-linux.md, Linux Features Structure",
         says: "features names the namespaces, capabilities, cgroup and seccomp support.",
         run: |t| {
             let all: Value = serde_json::from_str(&t.call(&["features"]).run()?.ok()?.out)?;
@@ -345,7 +345,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "spec/is-accepted-by-create",
         platforms: Any,
-        section: "issue: spec",
+        section: "engines, spec",
         says: "spec writes a configuration that create accepts.",
         run: |t| {
             let bundle = t.bundle()?;
@@ -362,7 +362,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "spec/does-not-overwrite",
         platforms: Any,
-        section: "issue: spec",
+        section: "engines, spec",
         says: "spec does not overwrite a config.json that exists.",
         run: |t| {
             let dir = t.host_dir()?;
@@ -379,7 +379,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "version/names-the-specification",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "--version prints the name, the version and the specification's version, and ends with 0.",
         run: |t| {
             let run = t.call(&["--version"]).run()?.ok()?;
@@ -394,7 +394,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "checkpoint/is-not-there",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "checkpoint --help fails where there is no checkpoint, which is how podman asks.",
         run: |t| {
             let run = t.call(&["checkpoint", "--help"]).run()?;
@@ -407,7 +407,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "events/stats",
         platforms: Any,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "events --stats prints one JSON object with type, id and data, and ends.",
         run: |t| {
             let c = t.running()?;
@@ -427,7 +427,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "events/ends-with-the-container",
         platforms: Any,
-        section: "issue: events",
+        section: "engines, events",
         says: "events prints statistics at each interval and ends when the container does.",
         run: |t| {
             let c = t.running()?;
@@ -441,7 +441,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "events/of-stopped-fails",
         platforms: Any,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "events --stats of a stopped container fails.",
         run: |t| {
             let c = t.running()?;

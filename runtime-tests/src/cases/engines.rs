@@ -15,7 +15,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "engines/quiet-on-success",
         platforms: Any,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "Commands that succeed write nothing to standard error.",
         run: |t| {
             let (call, id, _) = t.create_call(&t.waiting()?, &[])?;
@@ -50,7 +50,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "engines/without-path",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "The whole life works without PATH, HOME and XDG_RUNTIME_DIR.",
         run: |t| {
             let (call, id, _) = t.create_call(&t.waiting()?, &[])?;
@@ -76,7 +76,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "engines/conmon-flags",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "create takes every flag of conmon.",
         run: |t| {
             let flags = ["--no-pivot", "--no-new-keyring", "--preserve-fds", "0"];
@@ -89,7 +89,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "engines/containerd-flags",
         platforms: Any,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "The global flags of go-runc are taken.",
         run: |t| {
             let log = t.fresh("log");
@@ -110,7 +110,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "engines/kill-number-of-conmon",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "kill --all ID NUMBER ends the container.",
         run: |t| {
             let c = t.running()?;
@@ -122,7 +122,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "engines/state-is-one-of-four",
         platforms: Any,
-        section: "ENGINES, podman and buildah on FreeBSD",
+        section: "engines, podman and buildah on FreeBSD",
         says: "state, asked all the time through a life, only ever says creating, created, running or stopped.",
         run: |t| {
             let bundle = t.bundle()?.acts(&["sleep", "150"]);
@@ -171,9 +171,130 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "engines/kill-twice",
+        platforms: Any,
+        section: "engines, podman and conmon",
+        says: "A second kill --all of a container that has ended succeeds, a plain one says that it is not running.",
+        run: |t| {
+            let c = t.running()?;
+            c.stop()?;
+            for _ in 0..2 {
+                t.call(&["kill", "--all", &c.id, "KILL"]).run()?.ok()?;
+                let run = c.kill("KILL")?.fails()?;
+                check!(run.err.contains("not running"), "it says {:?}", run.err);
+            }
+            c.is("stopped")
+        },
+    },
+    Case {
+        name: "engines/delete-twice",
+        platforms: Any,
+        section: "engines, podman and conmon",
+        says: "A second delete says that the container does not exist; a second delete --force succeeds.",
+        run: |t| {
+            let c = t.running()?;
+            c.stop()?;
+            c.delete()?;
+            let run = t.call(&["delete", &c.id]).run()?.fails()?;
+            check!(run.err.contains("does not exist"), "it says {:?}", run.err);
+            t.call(&["delete", "--force", &c.id]).run()?.ok()?;
+            t.nothing_left()
+        },
+    },
+    Case {
+        name: "engines/exec-process-file-missing",
+        platforms: Any,
+        section: "engines, podman and conmon",
+        says: "exec --process of a file that does not exist, or is no JSON, fails with a reason.",
+        run: |t| {
+            let c = t.running()?;
+            let (missing, garbage) = (t.fresh("missing"), t.host_file("{")?);
+            for file in [missing, garbage] {
+                let file = file.to_string_lossy();
+                let run = t
+                    .call(&["exec", "--process", &file, &c.id])
+                    .run()?
+                    .fails()?;
+                check!(!run.err.trim().is_empty(), "there is no reason");
+            }
+            c.is("running")
+        },
+    },
+    Case {
+        name: "concurrency/kill-and-delete",
+        platforms: Any,
+        section: "engines, concurrent calls",
+        says: "kill, state and delete --force at once never hang, and nothing is left.",
+        run: |t| {
+            for _ in 0..5 {
+                let c = t.running()?;
+                let calls = [
+                    t.call(&["kill", &c.id, "KILL"]).spawn()?,
+                    t.call(&["state", &c.id]).spawn()?,
+                    t.call(&["delete", "--force", &c.id]).spawn()?,
+                    t.call(&["kill", "--all", &c.id, "TERM"]).spawn()?,
+                ];
+                for (i, call) in calls.into_iter().enumerate() {
+                    let run = call.wait(patience())?;
+                    check!(
+                        run.code < 2,
+                        "call {i} ended with {}: {}",
+                        run.code,
+                        run.err
+                    );
+                    if i == 2 {
+                        run.ok()?;
+                    }
+                }
+                t.nothing_left()?;
+            }
+            Ok(())
+        },
+    },
+    Case {
+        name: "concurrency/start-and-delete",
+        platforms: Any,
+        section: "engines, concurrent calls",
+        says: "start and delete --force at once never hang, and nothing is left.",
+        run: |t| {
+            for delay in [0, 1, 3, 6, 10] {
+                let c = t.create(&t.waiting()?)?;
+                let start = t.call(&["start", &c.id]).spawn()?;
+                std::thread::sleep(Duration::from_millis(delay));
+                t.call(&["delete", "--force", &c.id]).run()?.ok()?;
+                start.wait(patience())?;
+                t.nothing_left()?;
+            }
+            Ok(())
+        },
+    },
+    Case {
+        name: "concurrency/exec-and-kill",
+        platforms: Any,
+        section: "engines, concurrent calls",
+        says: "execs during a kill end, each with a status, and the container is stopped.",
+        run: |t| {
+            let c = t.running()?;
+            let mut execs = Vec::new();
+            for _ in 0..6 {
+                let words = ["exec", &c.id, "/bin/probe", "sleep", "30000"];
+                execs.push(t.call(&words).spawn()?);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            t.call(&["kill", "--all", &c.id, "KILL"]).run()?.ok()?;
+            c.await_status("stopped")?;
+            t.call(&["delete", "--force", &c.id]).run()?.ok()?;
+            for exec in execs {
+                let run = exec.wait(patience())?;
+                check!(run.code != 0, "an exec ended with 0");
+            }
+            t.nothing_left()
+        },
+    },
+    Case {
         name: "concurrency/two-creates-of-one-id",
         platforms: Any,
-        section: "DESIGN, Invariants 5",
+        section: "engines, concurrent calls",
         says: "Of several creates of one id at once exactly one succeeds, and its container works.",
         run: |t| {
             for _ in 0..3 {
@@ -198,7 +319,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "concurrency/parallel-lives",
         platforms: Any,
-        section: "DESIGN, Invariants 5",
+        section: "engines, concurrent calls",
         says: "Eight containers live and die at the same time.",
         run: |t| {
             let mut lives = Vec::new();
@@ -217,7 +338,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "concurrency/delete-during-create",
         platforms: Any,
-        section: "DESIGN, Invariants 5",
+        section: "engines, concurrent calls",
         says: "A delete --force during create leaves nothing, whoever wins.",
         run: |t| {
             for delay in [0, 1, 2, 4, 8, 15, 30] {
@@ -237,7 +358,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "concurrency/two-deletes",
         platforms: Any,
-        section: "DESIGN, Invariants 5",
+        section: "engines, concurrent calls",
         says: "Two delete --force at once both end well and leave nothing.",
         run: |t| {
             for _ in 0..3 {
@@ -280,7 +401,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "concurrency/list-during-lives",
         platforms: Any,
-        section: "FIELD, Bug classes: list races",
+        section: "engines, concurrent calls",
         says: "list prints valid JSON and no error while containers come and go.",
         run: |t| {
             let mut lives = Vec::new();
@@ -304,7 +425,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "concurrency/many-execs",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "Ten execs at once each get their own output and status.",
         run: |t| {
             let c = t.running()?;
@@ -333,7 +454,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "crash/create-killed",
         platforms: Any,
-        section: "DESIGN, delete never recomputes",
+        section: "robustness, crashes",
         says: "A create killed with SIGKILL at any time leaves what delete --force takes back.",
         run: |t| {
             for step in 0..20_u64 {
@@ -356,7 +477,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "crash/gc-after-killed-creates",
         platforms: Any,
-        section: "DESIGN, gc",
+        section: "robustness, crashes",
         says: "gc takes back what killed creates left, and leaves living containers alone.",
         run: |t| {
             if t.call(&["gc", "--help"]).run()?.code != 0 {
@@ -403,7 +524,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "crash/start-killed",
         platforms: Any,
-        section: "DESIGN, delete never recomputes",
+        section: "robustness, crashes",
         says: "A start killed with SIGKILL at any time leaves a container with a true status.",
         run: |t| {
             for step in 0..12_u64 {
@@ -430,7 +551,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "crash/delete-killed",
         platforms: Any,
-        section: "DESIGN, delete never recomputes",
+        section: "robustness, crashes",
         says: "A delete killed with SIGKILL at any time can be done again.",
         run: |t| {
             for step in 0..12_u64 {
@@ -449,7 +570,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "crash/run-killed",
         platforms: Any,
-        section: "DESIGN, delete never recomputes",
+        section: "robustness, crashes",
         says: "After a foreground run was killed, its container can be deleted.",
         run: |t| {
             let bundle = t.waiting()?;
@@ -466,7 +587,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "crash/waiting-process-killed",
         platforms: Any,
-        section: "DESIGN, The create handshake",
+        section: "robustness, crashes",
         says: "When the waiting process was killed, start fails at once and the status is stopped.",
         run: |t| {
             let c = t.create(&t.waiting()?)?;
@@ -481,7 +602,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "crash/truncated-state",
         platforms: Any,
-        section: "DESIGN, Invariants 7",
+        section: "robustness, state files",
         says: "A truncated state file is an error that names the file, and delete --force cleans up.",
         run: |t| {
             let c = t.running()?;
@@ -506,7 +627,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "crash/empty-state",
         platforms: Any,
-        section: "DESIGN, Invariants 7",
+        section: "robustness, state files",
         says: "An empty state file is an error, and delete --force cleans up.",
         run: |t| {
             let c = t.create(&t.waiting()?)?;
@@ -519,7 +640,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "engines/relative-root",
         platforms: Any,
-        section: "issue: global flags",
+        section: "engines, global flags",
         says: "A relative --root works.",
         run: |t| {
             let bundle = t.waiting()?;
@@ -543,7 +664,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "engines/long-state-root",
         platforms: Any,
-        section: "issue table: hostile",
+        section: "hostile, limits",
         says: "A state directory with a path longer than a socket's address works.",
         run: |t| {
             let mut root = t.state_root();
@@ -566,7 +687,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "engines/log-file-keeps-old-records",
         platforms: Any,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "The log is appended to, so that containerd finds the last record.",
         run: |t| {
             let log = t.fresh("log");
@@ -586,7 +707,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "engines/not-running-words",
         platforms: Any,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "kill of a container that has ended says one of the words that containerd knows.",
         run: |t| {
             let c = t.running()?;
@@ -616,7 +737,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "engines/many-containers",
         platforms: Any,
-        section: "DESIGN, Numbers",
+        section: "robustness, scale",
         says: "Thirty containers are listed, each with its status, and all go away.",
         run: |t| {
             let bundle = t.waiting()?;
@@ -639,7 +760,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "engines/host-check-finds-a-leak",
         platforms: Any,
-        section: "this suite",
+        section: "robustness, this suite",
         says: "The comparison of the host sees a running container, so that it can see a leak.",
         run: |t| {
             let c = t.running()?;

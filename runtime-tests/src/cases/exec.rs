@@ -12,7 +12,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/runs-inside",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "exec runs a program in the container and passes its output on.",
         run: |t| {
             let c = t.running()?;
@@ -40,7 +40,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/exit-status",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "exec ends with the program's exit status.",
         run: |t| {
             t.running()?.exec(&[], &["exit", "42"])?.status(42)?;
@@ -50,7 +50,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/status-of-a-signal",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "exec ends with 128 and the signal that killed the program.",
         run: |t| {
             t.running()?.exec(&[], &["die", "SIGKILL"])?.status(137)?;
@@ -60,7 +60,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/standard-input",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "exec passes its standard input on.",
         run: |t| {
             let c = t.running()?;
@@ -76,7 +76,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/missing-program-is-127",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "A program that does not exist ends exec with 127 or 255 as runc, and says so.",
         run: |t| {
             let c = t.running()?;
@@ -97,7 +97,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/not-in-path-is-127",
         platforms: Any,
-        section: "issue table: wrong input",
+        section: "robustness, wrong input",
         says: "A name that PATH does not have ends exec with 127.",
         run: |t| {
             let c = t.running()?;
@@ -113,7 +113,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/not-executable-is-126",
         platforms: Any,
-        section: "issue table: wrong input",
+        section: "robustness, wrong input",
         says: "A file that may not be executed ends exec with 126.",
         run: |t| {
             let c = t.running()?;
@@ -125,7 +125,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/of-unknown-is-255",
         platforms: Any,
-        section: "issue table: wrong input",
+        section: "robustness, wrong input",
         says: "exec in an id that no container has ends with 255 and says that it does not exist.",
         run: |t| {
             let run = t
@@ -139,7 +139,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/in-stopped-fails",
         platforms: Any,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "exec in a stopped container fails and says that it is not running.",
         run: |t| {
             let c = t.running()?;
@@ -156,7 +156,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/in-created",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "exec works in a container that waits for start.",
         run: |t| {
             let c = t.create(&t.waiting()?)?;
@@ -167,7 +167,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/in-paused-is-refused",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "exec in a paused container fails at once instead of hanging.",
         run: |t| {
             let c = t.running()?;
@@ -180,7 +180,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/environment-flag",
         platforms: Any,
-        section: "issue: exec",
+        section: "engines, exec",
         says: "-e adds to the container's environment and replaces what is there.",
         run: |t| {
             let c = t.ready(&t.waiting()?.env("KEPT=1").env("CHANGED=old"))?;
@@ -204,7 +204,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/cwd-flag",
         platforms: Any,
-        section: "issue: exec",
+        section: "engines, exec",
         says: "--cwd is the program's working directory.",
         run: |t| {
             let report = t.running()?.exec_report(&["--cwd", "/home/alice"])?;
@@ -215,7 +215,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/user-by-number",
         platforms: Any,
-        section: "issue: exec",
+        section: "engines, exec",
         says: "-u UID:GID is the program's user and group.",
         run: |t| {
             let report = t.running()?.exec_report(&["-u", "1000:1001"])?;
@@ -230,7 +230,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/user-by-name",
         platforms: Any,
-        section: "issue: exec",
+        section: "engines, exec",
         says: "-u NAME is looked up in the container's own /etc/passwd, with its group.",
         run: |t| {
             let report = t.running()?.exec_report(&["-u", "alice"])?;
@@ -245,7 +245,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/group-by-name",
         platforms: Any,
-        section: "issue: exec",
+        section: "engines, exec",
         says: "-u NAME:GROUP is looked up in the container's own /etc/group.",
         run: |t| {
             let report = t.running()?.exec_report(&["-u", "alice:video"])?;
@@ -260,7 +260,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/unknown-user",
         platforms: Any,
-        section: "issue table: wrong input",
+        section: "robustness, wrong input",
         says: "A user that the container does not have fails exec with its name and 255.",
         run: |t| {
             let c = t.running()?;
@@ -273,7 +273,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/process-file",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "--process FILE gives the whole process object.",
         run: |t| {
             let c = t.running()?;
@@ -309,7 +309,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/detach-and-pid-file",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "--detach returns while the program runs; the pid file names it.",
         run: |t| {
             let c = t.running()?;
@@ -344,7 +344,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/no-pid-file-on-failure",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "When exec fails there is no pid file: conmon has no other sign.",
         run: |t| {
             let c = t.running()?;
@@ -376,7 +376,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/no-descriptor-leaks",
         platforms: Any,
-        section: "DESIGN, Invariants 3",
+        section: "hostile, descriptors",
         says: "The program of exec has descriptors 0, 1 and 2 only.",
         run: |t| {
             let c = t.running()?;
@@ -397,7 +397,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/preserve-fds",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "exec --preserve-fds passes descriptors on.",
         run: |t| {
             let c = t.running()?;
@@ -460,7 +460,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/forwards-signals",
         platforms: Any,
-        section: "issue: exec",
+        section: "engines, exec",
         says: "exec in the foreground forwards a signal to its program.",
         run: |t| {
             let c = t.running()?;
@@ -477,7 +477,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/no-command",
         platforms: Any,
-        section: "issue table: wrong input",
+        section: "robustness, wrong input",
         says: "exec without a program fails with a reason.",
         run: |t| {
             let c = t.running()?;

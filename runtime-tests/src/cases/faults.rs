@@ -9,7 +9,7 @@ use crate::harness::Platforms::{Any, Linux};
 use crate::harness::{Bundle, Case, Outcome, Test};
 use crate::{check, same};
 
-const TABLE: &str = "issue table: wrong input";
+const TABLE: &str = "robustness, wrong input";
 
 pub const CASES: &[Case] = &[
     Case {
@@ -126,7 +126,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "faults/every-1.x-is-accepted",
         platforms: Any,
-        section: "ENGINES, Versions",
+        section: "engines, versions",
         says: "Every ociVersion 1.x is accepted.",
         run: |t| {
             for version in ["1.0.0", "1.0.2-dev", "1.1.0", "1.2.1", "1.3.0", "1.99.0"] {
@@ -175,7 +175,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "faults/no-process",
         platforms: Any,
-        section: "config.md, Process: REQUIRED when start is called",
+        section: "config.md, Process",
         says: "A container without process fails at create or at start, with process in the error.",
         run: |t| {
             let (call, id, _) = t.create_call(&t.bundle()?.unset("/process"), &[])?;
@@ -270,7 +270,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "faults/long-ids",
         platforms: Any,
-        section: "issue table: hostile",
+        section: "hostile, limits",
         says: "An id of 64 bytes works, and one of 5000 is refused.",
         run: |t| {
             let bundle = t.waiting()?;
@@ -289,7 +289,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "faults/odd-but-good-ids",
         platforms: Any,
-        section: "DESIGN, FreeBSD facts",
+        section: "engines, podman and buildah on FreeBSD",
         says: "Ids with dots, of digits only, and with + - _ work.",
         run: |t| {
             let bundle = t.waiting()?;
@@ -406,7 +406,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "faults/log-is-one-json-object",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "With --log-format json a fault is one object with level, msg and time in the log.",
         run: |t| {
             let log = t.fresh("log");
@@ -421,7 +421,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "faults/log-with-warnings-is-one-json-object",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "A warning before the fault does not make the log two objects.",
         run: |t| {
             let log = t.fresh("log");
@@ -442,7 +442,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "faults/log-of-a-wrong-flag",
         platforms: Any,
-        section: "FIELD, Bug classes: log lost",
+        section: "engines, podman and conmon",
         says: "A fault on the command line is logged, too.",
         run: |t| {
             let log = t.fresh("log");
@@ -457,7 +457,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "faults/error-is-one-write",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "An error is one line, even when it is long.",
         run: |t| {
             let long = format!("/{}", "n".repeat(3000));
@@ -489,7 +489,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "faults/edge-numbers",
         platforms: Any,
-        section: "issue table: hostile",
+        section: "hostile, limits",
         says: "Numbers at the edges of their types are an error or work, and never crash.",
         run: |t| {
             let edges = [

@@ -31,7 +31,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/jail-name-is-the-id",
         platforms: FreeBsd,
-        section: "ENGINES, podman and buildah on FreeBSD",
+        section: "engines, podman and buildah on FreeBSD",
         says: "The jail's name is the container's id, and its path the root file system.",
         run: |t| {
             let bundle = t.waiting()?;
@@ -48,7 +48,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/jail-lives-through-stopped",
         platforms: FreeBsd,
-        section: "ENGINES, podman and buildah on FreeBSD",
+        section: "engines, podman and buildah on FreeBSD",
         says: "The jail lives from create until delete, also when its program has ended.",
         run: |t| {
             let c = t.create(&t.bundle()?.acts(&["exit", "0"]))?;
@@ -92,7 +92,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/jail-is-there-for-network-hooks",
         platforms: FreeBsd,
-        section: "ENGINES, podman and buildah on FreeBSD",
+        section: "engines, podman and buildah on FreeBSD",
         says: "Between create and start the jail can be addressed by its name.",
         run: |t| {
             let c = t.create(&t.waiting()?)?;
@@ -113,7 +113,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/vnet-by-annotation",
         platforms: FreeBsd,
-        section: "ENGINES, podman and buildah on FreeBSD",
+        section: "engines, podman and buildah on FreeBSD",
         says: "The annotation org.freebsd.jail.vnet=new does the same.",
         run: |t| {
             let annotations = json!({"org.freebsd.jail.vnet": "new"});
@@ -189,7 +189,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/ip4-address-malformed",
         platforms: FreeBsd,
-        section: "DESIGN, Words that a user sees",
+        section: "robustness, wrong input",
         says: "An address that is none is refused with its path.",
         run: |t| {
             let bundle = t
@@ -271,7 +271,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/allow-by-annotation",
         platforms: FreeBsd,
-        section: "ENGINES, podman and buildah on FreeBSD",
+        section: "engines, podman and buildah on FreeBSD",
         says: "The annotation org.freebsd.jail.allow.raw_sockets=true does the same.",
         run: |t| {
             let annotations = json!({"org.freebsd.jail.allow.raw_sockets": "true"});
@@ -349,7 +349,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/sysvshm-by-annotation",
         platforms: FreeBsd,
-        section: "ENGINES, podman and buildah on FreeBSD",
+        section: "engines, podman and buildah on FreeBSD",
         says: "The annotation org.freebsd.jail.sysvshm=new does the same.",
         run: |t| {
             let annotations = json!({"org.freebsd.jail.sysvshm": "new"});
@@ -361,7 +361,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/devfs-ruleset-hides",
         platforms: FreeBsd,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "devfs with ruleset 4 shows the harmless devices and hides the rest.",
         run: |t| {
             let report = t.report(&t.bundle()?)?;
@@ -405,7 +405,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/devfs-rule-option",
         platforms: FreeBsd,
-        section: "ENGINES, podman and buildah on FreeBSD",
+        section: "engines, podman and buildah on FreeBSD",
         says: "The devfs option rule=path X unhide mode NNNN shows a device.",
         run: |t| {
             let bundle = t.bundle()?.set(
@@ -421,7 +421,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/fdescfs",
         platforms: FreeBsd,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "A fdescfs can be mounted on /dev/fd.",
         run: |t| {
             let mount = json!({"destination": "/dev/fd", "type": "fdescfs", "source": "fdesc"});
@@ -433,7 +433,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/nullfs-of-a-socket",
         platforms: FreeBsd,
-        section: "FIELD, What users report 7",
+        section: "robustness, wrong input",
         says: "A socket, which nullfs does not take, is refused with that reason.",
         run: |t| {
             let path = t.dir.join("s.sock");
@@ -478,7 +478,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/allow-mount-unknown",
         platforms: FreeBsd,
-        section: "DESIGN, Words that a user sees",
+        section: "robustness, wrong input",
         says: "allow.mount of a type that the kernel does not know is refused with the type.",
         run: |t| {
             let bundle = t
@@ -492,7 +492,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/parent-jail-by-annotation",
         platforms: FreeBsd,
-        section: "ENGINES, podman and buildah on FreeBSD",
+        section: "engines, podman and buildah on FreeBSD",
         says: "org.freebsd.parentJail puts the jail below that one, named PARENT.ID.",
         run: |t| {
             let parent = t.create(&t.waiting()?)?;
@@ -558,7 +558,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/limits-by-rctl",
         platforms: FreeBsd,
-        section: "DESIGN, FreeBSD facts",
+        section: "engines, podman and buildah on FreeBSD",
         says: "linux.resources.pids becomes an rctl rule of the jail, which goes with it.",
         run: |t| {
             if host::rules().is_none() {
@@ -578,7 +578,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "freebsd/linux-section-is-no-obstacle",
         platforms: FreeBsd,
-        section: "ENGINES, podman and buildah on FreeBSD",
+        section: "engines, podman and buildah on FreeBSD",
         says: "Namespaces and masked paths of a linux section that an engine wrote are no reason to fail.",
         run: |t| {
             let linux = json!({"maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"]});

@@ -30,7 +30,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hooks/status-in-the-state",
         platforms: Any,
-        section: "runtime.md, State; config.md, POSIX-platform Hooks",
+        section: "runtime.md, State",
         says: "The state on standard input has the status of the phase.",
         run: |t| {
             let statuses = [
@@ -200,7 +200,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hooks/create-container-is-before-pivot",
         platforms: Any,
-        section: "config.md, createContainer Hooks",
+        section: "config.md, CreateContainer Hooks",
         says: "The path of createContainer hooks resolves in the runtime's namespace.",
         run: |t| {
             // The hook's path and its log are paths of the host.
@@ -213,7 +213,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hooks/start-container-is-inside",
         platforms: Any,
-        section: "config.md, startContainer Hooks",
+        section: "config.md, StartContainer Hooks",
         says: "The path of startContainer hooks resolves inside, and they run before the program.",
         run: |t| {
             let bundle = t.bundle()?.acts(&["append", "/log", "program"]);
@@ -234,28 +234,28 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hooks/prestart-failure",
         platforms: Any,
-        section: "runtime.md, Lifecycle 3",
+        section: "runtime.md, Lifecycle",
         says: "A failing prestart hook fails create and leaves nothing.",
         run: |t| fails_create(t, "prestart"),
     },
     Case {
         name: "hooks/create-runtime-failure",
         platforms: Any,
-        section: "runtime.md, Lifecycle 3",
+        section: "runtime.md, Lifecycle",
         says: "A failing createRuntime hook fails create and leaves nothing.",
         run: |t| fails_create(t, "createRuntime"),
     },
     Case {
         name: "hooks/create-container-failure",
         platforms: Any,
-        section: "runtime.md, Lifecycle 4",
+        section: "runtime.md, Lifecycle",
         says: "A failing createContainer hook fails create and leaves nothing.",
         run: |t| fails_create(t, "createContainer"),
     },
     Case {
         name: "hooks/start-container-failure",
         platforms: Any,
-        section: "runtime.md, Lifecycle 7",
+        section: "runtime.md, Lifecycle",
         says: "A failing startContainer hook fails start, the program never runs, and the container is stopped.",
         run: |t| {
             let bundle = t.bundle()?.acts(&["echo", "ran"]);
@@ -270,7 +270,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hooks/poststart-failure",
         platforms: Any,
-        section: "runtime.md, Lifecycle 9",
+        section: "runtime.md, Lifecycle",
         says: "A failing poststart hook fails start and the container is stopped.",
         run: |t| {
             let c = t.create(&t.waiting()?.hook("poststart", failing(t)))?;
@@ -281,7 +281,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hooks/poststop-failure",
         platforms: Any,
-        section: "runtime.md, Lifecycle 13",
+        section: "runtime.md, Lifecycle",
         says: "A failing poststop hook is a warning: the other hooks run and delete succeeds.",
         run: |t| {
             let log = t.fresh("log");
@@ -303,7 +303,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hooks/poststop-after-failed-start-container",
         platforms: Any,
-        section: "runtime.md, Lifecycle 7",
+        section: "runtime.md, Lifecycle",
         says: "After a failed startContainer hook, delete still runs the poststop hooks.",
         run: |t| {
             let log = t.fresh("log");
@@ -319,7 +319,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hooks/missing-program",
         platforms: Any,
-        section: "runtime.md, Lifecycle 3",
+        section: "runtime.md, Lifecycle",
         says: "A hook whose program does not exist fails create and leaves nothing.",
         run: |t| {
             let bundle = t
@@ -332,7 +332,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hooks/failure-names-the-hook",
         platforms: Any,
-        section: "DESIGN, Words that a user sees",
+        section: "robustness, wrong input",
         says: "The error of a failing hook says which one it was, and its status.",
         run: |t| {
             let run = t.refused(&t.waiting()?.hook("createRuntime", failing(t)), &[])?;
@@ -398,7 +398,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hooks/that-writes-a-lot",
         platforms: Any,
-        section: "FIELD, Bug classes",
+        section: "robustness, hooks",
         says: "A hook that writes more than a pipe holds does not hang create.",
         run: |t| {
             let word = "y".repeat(100_000);
@@ -410,7 +410,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hooks/poststop-runs-after-everything-is-gone",
         platforms: Any,
-        section: "runtime.md, Lifecycle 13",
+        section: "runtime.md, Lifecycle",
         says: "poststop hooks run once, at delete and not before.",
         run: |t| {
             let log = t.fresh("log");

@@ -13,7 +13,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "kill/default-is-term",
         platforms: Any,
-        section: "ENGINES, buildah",
+        section: "engines, buildah",
         says: "kill without a signal sends SIGTERM.",
         run: |t| {
             let c = t.running()?;
@@ -47,7 +47,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "kill/lower-case",
         platforms: Any,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "A signal's name may be in lower case, as runc accepts it.",
         run: |t| sends(t, "hup", Signal::SIGHUP),
     },
@@ -98,7 +98,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "kill/all-of-stopped-succeeds",
         platforms: Any,
-        section: "ENGINES, podman and buildah on FreeBSD",
+        section: "engines, podman and buildah on FreeBSD",
         says: "kill --all of a stopped container succeeds: stop always sends it.",
         run: |t| {
             let c = t.running()?;
@@ -110,7 +110,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "kill/all-reaches-descendants",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "kill --all reaches children and daemons in sessions of their own.",
         run: |t| {
             let acts = [
@@ -184,7 +184,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "pause/stops-and-resumes",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "pause stops every process, the status is paused, resume lets them go on.",
         run: |t| {
             let acts = [
@@ -208,7 +208,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "pause/killed-while-paused",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "A paused container can be deleted by force.",
         run: |t| {
             let c = t.running()?;
@@ -220,7 +220,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "pause/of-stopped-fails",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "pause of a stopped container fails.",
         run: |t| {
             let c = t.running()?;
@@ -232,7 +232,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "pause/resume-of-running-fails",
         platforms: Any,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "resume of a container that is not paused fails, as with runc.",
         run: |t| {
             let c = t.running()?;

@@ -13,7 +13,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "lifecycle/create-leaves-created",
         platforms: Any,
-        section: "runtime.md, Lifecycle 5",
+        section: "runtime.md, Lifecycle",
         says: "After create the status is created and the program has not run.",
         run: |t| {
             let c = t.create(&t.bundle()?.acts(&["echo", "ran"]))?;
@@ -47,7 +47,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "lifecycle/process-is-a-child-of-the-subreaper",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "The contained process ends as a child of the nearest subreaper.",
         run: |t| {
             let c = t.running()?;
@@ -182,7 +182,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "lifecycle/force-delete-of-unknown-succeeds",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "delete --force of an id that no container has succeeds, as with runc.",
         run: |t| {
             t.call(&["delete", "--force", &t.id()]).run()?.ok()?;
@@ -203,7 +203,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "lifecycle/force-delete-of-running",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "delete --force ends a running container and deletes it.",
         run: |t| {
             let c = t.running()?;
@@ -214,7 +214,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "lifecycle/force-delete-of-created",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "delete --force ends a container that was never started and deletes it.",
         run: |t| {
             let c = t.create(&t.waiting()?)?;
@@ -326,7 +326,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "state/has-what-engines-read",
         platforms: Any,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "The state has rootfs, created in RFC 3339, and annotations.",
         run: |t| {
             let bundle = t.waiting()?;
@@ -425,7 +425,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "pid-file/is-a-bare-decimal",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "The pid file holds a bare decimal and exists when create returns.",
         run: |t| {
             // Container::made reads it so.
@@ -437,7 +437,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "pid-file/is-replaced-whole",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "A pid file that exists already is replaced.",
         run: |t| {
             let bundle = t.waiting()?;
@@ -458,7 +458,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "pid-file/not-writable-is-an-error",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "create fails, leaving nothing, when the pid file cannot be written.",
         run: |t| {
             let bundle = t.waiting()?;
@@ -482,7 +482,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "lifecycle/nothing-resident-after-start",
         platforms: Any,
-        section: "DESIGN, Numbers",
+        section: "robustness, scale",
         says: "After start only the container's own process is left running.",
         run: |t| {
             let c = t.running()?;
@@ -497,7 +497,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "lifecycle/one-process-resident-after-create",
         platforms: Any,
-        section: "DESIGN, Numbers",
+        section: "robustness, scale",
         says: "After create only the waiting process is left running.",
         run: |t| {
             let c = t.create(&t.waiting()?)?;

@@ -190,7 +190,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "namespaces/network-has-loopback-only",
         platforms: Linux,
-        section: "config-linux.md, Default Network",
+        section: "config-linux.md, Namespaces",
         says: "A new network namespace has no interface of the host.",
         run: |t| {
             let report = t.report(&t.bundle()?)?;
@@ -590,7 +590,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "masks/link-stays-inside",
         platforms: Linux,
-        section: "DESIGN, Invariants 2",
+        section: "hostile, paths",
         says: "A masked path that is a link to the host masks nothing there.",
         run: |t| {
             let victim = t.host_file("precious")?;
@@ -807,7 +807,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "cgroups/path-with-dots",
         platforms: Linux,
-        section: "DESIGN, Invariants 2",
+        section: "hostile, paths",
         says: "A cgroupsPath that climbs with .. does not leave the hierarchy.",
         run: |t| {
             let path = format!("/../../../../../tmp/{}-cg", t.mark);
@@ -824,7 +824,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "update/resources-file",
         platforms: Linux,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "update --resources=FILE changes the limits of a running container.",
         run: |t| {
             let c = t.ready(
@@ -842,7 +842,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "update/resources-on-standard-input",
         platforms: Linux,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "update --resources=- reads standard input.",
         run: |t| {
             let c = t.running()?;
@@ -858,7 +858,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "update/flags",
         platforms: Linux,
-        section: "issue: update",
+        section: "engines, update",
         says: "update --pids-limit changes that limit.",
         run: |t| {
             let c = t.running()?;
@@ -872,7 +872,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "update/not-json",
         platforms: Linux,
-        section: "issue table: wrong input",
+        section: "robustness, wrong input",
         says: "update of something that is not JSON fails.",
         run: |t| {
             let c = t.running()?;
@@ -886,7 +886,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "events/counts-processes",
         platforms: Linux,
-        section: "ENGINES, containerd",
+        section: "engines, containerd",
         says: "events --stats counts the processes and names the limit.",
         run: |t| {
             let bundle = t
@@ -983,7 +983,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "unsupported/is-refused-by-path",
         platforms: Linux,
-        section: "DESIGN, Invariants 1",
+        section: "config.md, Valid values",
         says: "intelRdt on a host that has none is refused with its path.",
         run: |t| {
             if Path::new("/sys/fs/resctrl/schemata").exists() {
@@ -1005,7 +1005,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hostile/waiting-process-cannot-be-traced",
         platforms: Any,
-        section: "DESIGN, Invariants 4",
+        section: "hostile, tracing",
         says: "A process inside cannot trace or read a process that enters with exec until it has exec'd.",
         run: |t| {
             // With CAP_SYS_PTRACE of the host's user namespace Linux lets it.
@@ -1031,7 +1031,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hostile/runtime-binary-is-safe",
         platforms: Linux,
-        section: "issue: CVE-2019-5736 class",
+        section: "hostile, escapes",
         says: "A process inside cannot open the runtime's program for writing through an entering process.",
         run: |t| {
             let before = fs::read(&t.suite.runtime)?;
@@ -1060,7 +1060,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hostile/waiting-process-has-no-host-directory",
         platforms: Linux,
-        section: "DESIGN, Invariants 3",
+        section: "hostile, descriptors",
         says: "The waiting process holds no descriptor of a directory of the host.",
         run: |t| {
             let c = t.create(&t.waiting()?)?;
@@ -1079,7 +1079,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hostile/cwd-descriptor-escape",
         platforms: Linux,
-        section: "DESIGN, Invariants 3",
+        section: "hostile, descriptors",
         says: "A working directory of /proc/self/fd/N leads nowhere on the host (CVE-2024-21626).",
         run: |t| {
             for fd in 3..12 {
@@ -1147,7 +1147,7 @@ pub const CASES: &[Case] = &[
 ];
 
 /// A bundle in a user namespace whose root is 100000 outside.
-fn mapped(t: &Test) -> Outcome<Bundle> {
+pub(super) fn mapped(t: &Test) -> Outcome<Bundle> {
     if t.call(&["features"]).run()?.out.is_empty() && !Path::new("/proc/self/ns/user").exists() {
         skip!("this kernel has no user namespaces");
     }
@@ -1179,7 +1179,7 @@ fn owned(path: &Path) -> Outcome {
     Ok(())
 }
 
-fn capable(mut bundle: Bundle, capability: &str) -> Bundle {
+pub(super) fn capable(mut bundle: Bundle, capability: &str) -> Bundle {
     if cfg!(target_os = "linux") {
         for set in ["bounding", "permitted", "effective"] {
             bundle = bundle.set(&format!("/process/capabilities/{set}/-"), json!(capability));
@@ -1215,7 +1215,7 @@ fn swap_accounting() -> bool {
 }
 
 /// The value of a file in the cgroup of a process.
-fn value(pid: i32, controller: &str, names: &[&str]) -> Outcome<String> {
+pub(super) fn value(pid: i32, controller: &str, names: &[&str]) -> Outcome<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     for line in text.lines() {
         let mut parts = line.splitn(3, ':').skip(1);

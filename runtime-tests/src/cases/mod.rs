@@ -4,20 +4,27 @@ mod commands;
 mod engines;
 mod exec;
 mod faults;
+mod features;
 mod freebsd;
 mod hooks;
+mod hostile;
+mod jail;
 mod kill;
 mod lifecycle;
 mod linux;
 mod mounts;
+mod operations;
+mod options;
 mod process;
+mod required;
+mod statements;
 mod terminal;
 
 use crate::harness::Case;
 
 /// Every case, in the order of the tables.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    let tables: [&'static [Case]; 12] = [
+    let tables: [&'static [Case]; 19] = [
         lifecycle::CASES,
         kill::CASES,
         process::CASES,
@@ -30,6 +37,13 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         freebsd::CASES,
         faults::CASES,
         engines::CASES,
+        operations::CASES,
+        required::CASES,
+        options::CASES,
+        statements::CASES,
+        features::CASES,
+        jail::CASES,
+        hostile::CASES,
     ];
     tables.into_iter().flatten()
 }

@@ -130,7 +130,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "mounts/source-missing-is-no-exec-failure",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "A failing mount is not reported in the words of a failing exec.",
         run: |t| {
             t.refused(&t.bundle()?.bind(&t.fresh("missing"), "/mnt", &[]), &[])?
@@ -158,7 +158,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "mounts/failure-in-the-middle-leaves-nothing",
         platforms: Any,
-        section: "DESIGN, Invariants 6",
+        section: "runtime.md, Errors",
         says: "When the last of several mounts fails, the ones before are taken back.",
         run: |t| {
             let (one, two) = (t.host_dir()?, t.host_dir()?);
@@ -311,7 +311,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "mounts/tmpcopyup",
         platforms: Linux,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "tmpcopyup copies what lies at the destination into the tmpfs.",
         run: |t| {
             let bundle = t
@@ -421,7 +421,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "mounts/link-stays-inside",
         platforms: Any,
-        section: "DESIGN, Invariants 2",
+        section: "hostile, paths",
         says: "A destination that is an absolute symbolic link leads to the same path inside the root.",
         run: |t| {
             let dir = t.host_dir()?;
@@ -437,7 +437,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hostile/link-to-the-host",
         platforms: Any,
-        section: "DESIGN, Invariants 2",
+        section: "hostile, paths",
         says: "A link to a directory of the host leads nothing out of the root.",
         run: |t| {
             let victim = t.host_dir()?;
@@ -448,7 +448,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hostile/link-with-dots",
         platforms: Any,
-        section: "DESIGN, Invariants 2",
+        section: "hostile, paths",
         says: "A link that climbs with .. leads nothing out of the root.",
         run: |t| {
             let victim = t.host_dir()?;
@@ -463,7 +463,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hostile/destination-with-dots",
         platforms: Any,
-        section: "DESIGN, Invariants 2",
+        section: "hostile, paths",
         says: "A destination that climbs with .. stays inside the root or is refused.",
         run: |t| {
             let victim = t.host_dir()?;
@@ -474,7 +474,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hostile/link-chain",
         platforms: Any,
-        section: "DESIGN, Invariants 2",
+        section: "hostile, paths",
         says: "A chain of links through several directories leads nothing out of the root.",
         run: |t| {
             let victim = t.host_dir()?;
@@ -487,7 +487,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hostile/link-loop",
         platforms: Any,
-        section: "DESIGN, Invariants 2",
+        section: "hostile, paths",
         says: "A destination that is a loop of links fails create with a reason, and nothing is left.",
         run: |t| {
             let bundle = t
@@ -502,7 +502,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hostile/file-as-directory",
         platforms: Any,
-        section: "DESIGN, Invariants 6",
+        section: "runtime.md, Errors",
         says: "A destination below a regular file fails create with a reason, and nothing is left.",
         run: |t| {
             let bundle = t.bundle()?.bind(&t.host_dir()?, "/etc/passwd/x", &[]);
@@ -513,7 +513,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hostile/delete-spares-a-live-bind",
         platforms: Any,
-        section: "FIELD, What users report 1",
+        section: "runtime.md, Delete",
         says: "delete removes nothing below a bind mount.",
         run: |t| {
             let dir = t.host_dir()?;
@@ -546,7 +546,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "mounts/many",
         platforms: Any,
-        section: "issue table: hostile",
+        section: "hostile, limits",
         says: "A hundred mounts are made and taken back.",
         run: |t| {
             let dir = t.host_dir()?;

@@ -92,7 +92,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "process/cwd-is-made",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "A working directory that does not exist is made, as runc does.",
         run: |t| {
             let report = t.report(&t.bundle()?.set("/process/cwd", json!("/new/deep")))?;
@@ -361,7 +361,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "process/session",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "The program leads a session of its own.",
         run: |t| {
             let report = t.report(&t.bundle()?)?;
@@ -404,7 +404,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "process/standard-streams",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "Without a terminal the program has create's standard streams.",
         run: |t| {
             let bundle = t.bundle()?.acts(&["cat", ";", "error", "to stderr"]);
@@ -422,7 +422,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "descriptors/none-leak",
         platforms: Any,
-        section: "DESIGN, Invariants 3",
+        section: "hostile, descriptors",
         says: "The program has descriptors 0, 1 and 2 only, even when its caller leaks others.",
         run: |t| {
             let c = t.create_with(&t.bundle()?, &[], |call| {
@@ -437,7 +437,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "descriptors/preserve-fds",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "--preserve-fds N passes N descriptors from 3 on, and no more.",
         run: |t| {
             let bundle = t
@@ -462,7 +462,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "descriptors/listen-fds",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "LISTEN_FDS passes descriptors, and the program sees LISTEN_FDS and its own LISTEN_PID.",
         run: |t| {
             let bundle = t.bundle()?.acts(&["report", ";", "read-fd", "3"]);
@@ -488,7 +488,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "descriptors/preserved-but-closed-is-refused",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "--preserve-fds of a descriptor that is not open is an error.",
         run: |t| {
             t.refused(&t.bundle()?, &["--preserve-fds", "3"])?;
@@ -498,7 +498,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec-failure/missing-program",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "A program that does not exist is an error that says so, and nothing is left.",
         run: |t| {
             let bundle = t
@@ -513,7 +513,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec-failure/not-in-path",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "A program that PATH does not have is an error that says so, and nothing is left.",
         run: |t| {
             let bundle = t.bundle()?.set("/process/args", json!(["no-such-program"]));
@@ -523,7 +523,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec-failure/not-executable",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "A program that may not be executed is an error that says so, and nothing is left.",
         run: |t| {
             let bundle = t.bundle()?.file("/plain", "text", 0o644)?;
@@ -536,7 +536,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec-failure/directory",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "A directory as the program is an error that says so, and nothing is left.",
         run: |t| {
             let bundle = t.bundle()?.set("/process/args", json!(["/etc"]));

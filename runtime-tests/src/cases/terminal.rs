@@ -12,7 +12,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/over-the-console-socket",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "create sends the terminal's master over the console socket, and the program talks through it.",
         run: |t| {
             let (c, mut terminal) = create(t, t.bundle()?.acts(&["ready", ";", "line"]))?;
@@ -47,7 +47,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/has-a-name-inside",
         platforms: Any,
-        section: "DESIGN, FreeBSD facts",
+        section: "engines, podman and buildah on FreeBSD",
         says: "The terminal is visible inside: ttyname finds it in /dev.",
         run: |t| {
             let report = report(t, t.bundle()?)?;
@@ -79,7 +79,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/resize",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "A change of the master's size reaches the program with SIGWINCH.",
         run: |t| {
             let (c, mut terminal) = create(t, t.bundle()?.acts(&["resize-watch", "40"]))?;
@@ -136,7 +136,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/no-descriptor-of-the-master-inside",
         platforms: Any,
-        section: "DESIGN, Invariants 3",
+        section: "hostile, descriptors",
         says: "The program with a terminal has descriptors 0, 1 and 2 only.",
         run: |t| {
             let report = report(t, t.bundle()?)?;
@@ -148,7 +148,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/nobody-listens",
         platforms: Any,
-        section: "issue table: wrong input",
+        section: "robustness, wrong input",
         says: "A console socket that nobody listens on fails create with its path, and nothing is left.",
         run: |t| {
             let path = socket_path(&t.dir)?;
@@ -163,7 +163,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/no-socket",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "create with a terminal but without a console socket fails, and nothing is left.",
         run: |t| {
             t.refused(&t.bundle()?.set("/process/terminal", json!(true)), &[])?;
@@ -173,7 +173,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/socket-without-terminal",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "A console socket for a process without a terminal is an error, as with runc.",
         run: |t| {
             let socket = ConsoleSocket::listen(socket_path(&t.dir)?)?;
@@ -184,7 +184,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/exec-over-the-console-socket",
         platforms: Any,
-        section: "ENGINES, podman through conmon",
+        section: "engines, podman and conmon",
         says: "exec --detach with a terminal sends its master over the console socket.",
         run: |t| {
             let c = t.running()?;
@@ -209,7 +209,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/run-in-the-foreground",
         platforms: Any,
-        section: "issue: run",
+        section: "engines, run",
         says: "run on a terminal carries input and output, and leaves the terminal as it was.",
         run: |t| {
             let (mut terminal, process) = run(t, &["ready", ";", "line", ";", "exit", "6"])?;
@@ -223,7 +223,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/run-has-the-size-of-ours",
         platforms: Any,
-        section: "issue: run",
+        section: "engines, run",
         says: "run gives the program the size of its own terminal.",
         run: |t| {
             let (mut terminal, process) = run(t, &["await", "/go", ";", "resize-watch", "24"])?;
@@ -238,7 +238,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/run-resizes",
         platforms: Any,
-        section: "issue: run",
+        section: "engines, run",
         says: "run passes a change of its own terminal's size on.",
         run: |t| {
             let (mut terminal, process) = run(t, &["resize-watch", "50"])?;
@@ -253,7 +253,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/run-large-output",
         platforms: Any,
-        section: "issue: run",
+        section: "engines, run",
         says: "run loses no output of a program that writes a lot and ends at once.",
         run: |t| {
             let word = "z".repeat(60_000);

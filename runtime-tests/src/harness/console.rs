@@ -74,6 +74,49 @@ impl ConsoleSocket {
     }
 }
 
+impl ConsoleSocket {
+    /// Receives everything of one connection until it is closed: how many
+    /// descriptors came with the first message and with the others, and the
+    /// text.
+    ///
+    /// # Errors
+    /// Nothing connects, or the connection stays open.
+    pub fn receive_message(&self) -> Outcome<(usize, usize, String)> {
+        ready(self.listener.as_fd(), patience()).ok_or("nothing connected to the socket")?;
+        let (stream, _) = self.listener.accept()?;
+        let (mut first, mut later, mut raw) = (None, 0, Vec::new());
+        loop {
+            ready(stream.as_fd(), patience()).ok_or("the connection stays open")?;
+            let mut bytes = [0; 65536];
+            let mut space = nix::cmsg_space!([std::os::fd::RawFd; 8]);
+            let mut iov = [IoSliceMut::new(&mut bytes)];
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+            let message = recvmsg::<()>(stream.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
+            let mut fds = 0;
+            for control in message.cmsgs()? {
+                if let ControlMessageOwned::ScmRights(all) = control {
+                    fds += all.into_iter().map(sys::received).count();
+                }
+            }
+            let length = message.bytes;
+            if length == 0 {
+                let text = String::from_utf8_lossy(&raw).into_owned();
+                return Ok((first.unwrap_or(0), later, text));
+            }
+            raw.extend(&bytes[..length]);
+            match first {
+                None => first = Some(fds),
+                Some(_) => later += fds,
+            }
+        }
+    }
+
+    /// Whether another connection comes within a moment.
+    pub fn is_asked_again(&self) -> bool {
+        ready(self.listener.as_fd(), Duration::from_millis(300)).is_some()
+    }
+}
+
 fn ready(fd: std::os::fd::BorrowedFd<'_>, limit: Duration) -> Option<()> {
     let end = Instant::now() + limit;
     loop {

@@ -66,6 +66,39 @@ pub fn has_mounts_below(directory: &Path) -> bool {
     targets().iter().any(|target| target.starts_with(&prefix))
 }
 
+/// Where runtimes keep state when nothing else is said.
+const STATE_DIRECTORIES: [&str; 3] = ["/run", "/var/run", "/var/lib"];
+
+fn below(directory: &str) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
+}
+
+/// The descendants of this process, which are what is left of the containers
+/// because it adopts orphans: process id, arguments, and arguments with the
+/// environment.
+pub fn descendants() -> Vec<(i32, String, String)> {
+    let all = parents();
+    let mut mine = vec![std::process::id() as i32];
+    let mut at = 0;
+    while at < mine.len() {
+        let parent = mine[at];
+        mine.extend(
+            all.iter()
+                .filter(|(_, p)| *p == parent)
+                .map(|(pid, _)| *pid),
+        );
+        at += 1;
+    }
+    mine.iter()
+        .skip(1)
+        .map(|pid| {
+            let (words, env) = words_and_environment(*pid);
+            (*pid, words, env)
+        })
+        .collect()
+}
+
 /// All that the suite compares as a whole.
 pub fn snapshot() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
@@ -78,6 +111,10 @@ pub fn snapshot() -> BTreeSet<String> {
             .into_iter()
             .map(|r| format!("rctl rule {r}")),
     );
+    all.extend(rulesets().into_iter().map(|r| format!("devfs ruleset {r}")));
+    for directory in STATE_DIRECTORIES {
+        all.extend(below(directory).map(|name| format!("state directory {directory}/{name}")));
+    }
     let interfaces = nix::net::if_::if_nameindex();
     let names = interfaces
         .iter()
@@ -131,6 +168,50 @@ pub fn unmount(target: &str) {
     let _ = nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH);
 }
 
+/// Sets the flag of a mount by its name; an empty one leaves it as it is.
+///
+/// # Errors
+/// Those of mount(2).
+#[cfg(target_os = "linux")]
+pub fn set_mount_flag(target: &Path, flag: &str) -> nix::Result<()> {
+    use nix::mount::{MsFlags, mount};
+    let flags = match flag {
+        "" => return Ok(()),
+        "ro" => MsFlags::MS_RDONLY,
+        "noatime" => MsFlags::MS_NOATIME,
+        "nodiratime" => MsFlags::MS_NODIRATIME,
+        "strictatime" => MsFlags::MS_STRICTATIME,
+        "nodev" => MsFlags::MS_NODEV,
+        "noexec" => MsFlags::MS_NOEXEC,
+        "nosuid" => MsFlags::MS_NOSUID,
+        _ => return Err(nix::errno::Errno::EINVAL),
+    };
+    let none: Option<&str> = None;
+    mount(
+        none,
+        target,
+        none,
+        MsFlags::MS_REMOUNT | MsFlags::MS_BIND | flags,
+        none,
+    )
+}
+
+/// Makes a mount shared or private.
+///
+/// # Errors
+/// Those of mount(2).
+#[cfg(target_os = "linux")]
+pub fn set_propagation(target: &Path, shared: bool) -> nix::Result<()> {
+    use nix::mount::{MsFlags, mount};
+    let none: Option<&str> = None;
+    let kind = if shared {
+        MsFlags::MS_SHARED
+    } else {
+        MsFlags::MS_PRIVATE
+    };
+    mount(none, target, none, kind, none)
+}
+
 /// Every directory of every cgroup hierarchy, parents first.
 #[cfg(target_os = "linux")]
 pub fn cgroups() -> Vec<String> {
@@ -160,6 +241,38 @@ fn walk(directory: &Path, all: &mut Vec<String>) {
 #[cfg(target_os = "linux")]
 fn jails() -> Vec<String> {
     Vec::new()
+}
+
+/// There are no devfs(8) rulesets.
+#[cfg(target_os = "linux")]
+fn rulesets() -> Vec<String> {
+    Vec::new()
+}
+
+/// Process and parent of all that live.
+#[cfg(target_os = "linux")]
+fn parents() -> Vec<(i32, i32)> {
+    let one = |name: String| {
+        let pid = name.parse().ok()?;
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold anything.
+        let mut rest = text[text.rfind(')')? + 1..].split_whitespace();
+        let state = rest.next()?;
+        let parent = rest.next()?.parse().ok()?;
+        (state != "Z").then_some((pid, parent))
+    };
+    below("/proc").filter_map(one).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn words_and_environment(pid: i32) -> (String, String) {
+    let read = |name: &str| {
+        let raw = fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        String::from_utf8_lossy(&raw).replace('\0', " ")
+    };
+    let words = read("cmdline").trim().to_owned();
+    let all = format!("{words} {}", read("environ"));
+    (words, all)
 }
 
 /// There are no rctl(8) rules.
@@ -217,6 +330,24 @@ pub fn unmount(target: &str) {
     let _ = nix::mount::unmount(target, nix::mount::MntFlags::MNT_FORCE);
 }
 
+/// Only cases for Linux ask for it.
+///
+/// # Errors
+/// Always.
+#[cfg(target_os = "freebsd")]
+pub fn set_mount_flag(_: &Path, _: &str) -> nix::Result<()> {
+    Err(nix::errno::Errno::ENOTSUP)
+}
+
+/// Only cases for Linux ask for it.
+///
+/// # Errors
+/// Always.
+#[cfg(target_os = "freebsd")]
+pub fn set_propagation(_: &Path, _: bool) -> nix::Result<()> {
+    Err(nix::errno::Errno::ENOTSUP)
+}
+
 /// There are no cgroups.
 #[cfg(target_os = "freebsd")]
 pub fn cgroups() -> Vec<String> {
@@ -232,6 +363,31 @@ fn jails() -> Vec<String> {
     alive
         .map(|(_, name, path, _)| format!("{name} {path}"))
         .collect()
+}
+
+/// The devfs(8) rulesets, each with the number of its rules.
+#[cfg(target_os = "freebsd")]
+fn rulesets() -> Vec<String> {
+    let all = crate::sys::freebsd::devfs_rulesets();
+    all.iter()
+        .map(|(number, rules)| format!("{number} with {rules} rules"))
+        .collect()
+}
+
+/// Process and parent of all that live.
+#[cfg(target_os = "freebsd")]
+fn parents() -> Vec<(i32, i32)> {
+    let all = crate::sys::freebsd::processes();
+    all.into_iter()
+        .map(|(pid, parent, _)| (pid, parent))
+        .collect()
+}
+
+#[cfg(target_os = "freebsd")]
+fn words_and_environment(pid: i32) -> (String, String) {
+    let raw = crate::sys::freebsd::words(pid);
+    let all = String::from_utf8_lossy(&raw).replace('\0', " ");
+    (all.chars().take(120).collect(), all)
 }
 
 /// The rctl(8) rules; None where the kernel keeps no accounts.

@@ -16,6 +16,8 @@ pub use call::{Call, Process, Run};
 pub use container::Container;
 pub use test::Test;
 
+use crate::sentences::SENTENCES;
+
 /// Systems that a case applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Platforms {
@@ -102,6 +104,36 @@ pub struct Case {
     pub says: &'static str,
     /// The check.
     pub run: fn(&Test) -> Outcome,
+}
+
+impl Case {
+    /// The group: `specification`, `engines` (what they rely on beyond it),
+    /// `hostile` (attempts to get out or at the runtime) or `robustness`.
+    pub fn group(&self) -> &'static str {
+        if self.name.starts_with("hostile/") || self.section.starts_with("hostile,") {
+            "hostile"
+        } else if self.section.starts_with("engines,") {
+            "engines"
+        } else if self.section.starts_with("robustness,") {
+            "robustness"
+        } else {
+            "specification"
+        }
+    }
+
+    /// Sections and words that the case is held to: sentences of the
+    /// specification where it checks some, else its own.
+    pub fn citations(&self) -> Vec<(String, &'static str)> {
+        let mut all: Vec<(String, &'static str)> = SENTENCES
+            .iter()
+            .filter(|sentence| sentence.is_checked_by(self.name))
+            .map(|s| (format!("{}, {}", s.document, s.section), s.text))
+            .collect();
+        if all.is_empty() {
+            all.push((self.section.to_owned(), self.says));
+        }
+        all
+    }
 }
 
 /// Ends the case with a failure unless the condition holds.

@@ -67,13 +67,23 @@ pub fn until(mut condition: impl FnMut() -> bool) -> Option<()> {
     }
 }
 
+/// What the marks of all cases begin with.
+pub fn mark_prefix() -> String {
+    format!("rt{}x", std::process::id())
+}
+
+/// The mark of the case of this number.
+pub fn mark(number: usize) -> String {
+    format!("{}{number:04}", mark_prefix())
+}
+
 impl<'s> Test<'s> {
     /// Makes the case's directory.
     ///
     /// # Errors
     /// It cannot be made.
     pub fn new(suite: &'s Suite, number: usize) -> Outcome<Test<'s>> {
-        let mark = format!("rt{}x{number:04}", std::process::id());
+        let mark = mark(number);
         let dir = suite.directory.join(&mark);
         fs::create_dir_all(dir.join("state"))?;
         let count = Cell::new(0);
