@@ -7,7 +7,7 @@ use crate::common::{Result, sh};
 /// Makes a root file system of small things: links, modes, owners, devices,
 /// names, times, attributes.
 pub fn first(root: &Path) -> Result<()> {
-    std::fs::create_dir(root).map_err(|e| e.to_string())?;
+    std::fs::create_dir_all(root).map_err(|e| e.to_string())?;
     sh(root, FIRST)?;
     Ok(())
 }

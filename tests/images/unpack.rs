@@ -33,8 +33,10 @@ fn two(work: &Work) -> Result<PathBuf> {
     if layout.exists() {
         return Ok(layout);
     }
-    let image = format!("{}:latest", layout.display());
-    run("umoci", &[&"init", &"--layout", &layout]).ok()?;
+    // It gets its name when it is whole.
+    let made = work.path("made");
+    let image = format!("{}:latest", made.display());
+    run("umoci", &[&"init", &"--layout", &made]).ok()?;
     run("umoci", &[&"new", &"--image", &image]).ok()?;
     for (name, change) in [
         ("first", source::first as fn(&Path) -> Result<()>),
@@ -56,6 +58,7 @@ fn two(work: &Work) -> Result<PathBuf> {
         ],
     )
     .ok()?;
+    std::fs::rename(&made, &layout).map_err(|e| e.to_string())?;
     Ok(layout)
 }
 
@@ -65,7 +68,11 @@ fn compare(work: &mut Work, source: &str, layout: &str, archive: Option<&Path>) 
     let bundle = work.path("brig");
     work.brig(&[&"unpack", &"--image", &source, &bundle]).ok()?;
     let rootfs = bundle.join("rootfs");
-    let ignore = Ignore::default();
+    // An image need not say what the root's time is.
+    let ignore = Ignore {
+        root: true,
+        ..Ignore::default()
+    };
     let ours = tree::read(&rootfs, ignore)?;
     if ours.len() < 60 {
         return Err(format!("only {} paths were made", ours.len()));
@@ -590,6 +597,8 @@ fn run_killed(work: &mut Work) -> Result<Outcome> {
         work,
         &["run", "--image", &image, "a", "--", "/bin/sleep", "600"],
     );
+    let null = std::process::Stdio::null;
+    command.stdin(null()).stdout(null()).stderr(null());
     let mut child = command.spawn().map_err(|e| e.to_string())?;
     let state = || common::finish(places.command(work, &["state", "a"])).out;
     until("the container does not run", || {
@@ -609,6 +618,7 @@ fn run_killed(work: &mut Work) -> Result<Outcome> {
             work,
             &["run", "--image", &image, "a", "--", "/bin/sleep", "0.1"],
         );
+        command.stdin(null()).stdout(null()).stderr(null());
         let mut child = command.spawn().map_err(|e| e.to_string())?;
         std::thread::sleep(Duration::from_millis(10 * round));
         kill(child.id())?;

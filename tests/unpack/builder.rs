@@ -269,6 +269,10 @@ impl Layout {
 
     pub fn image_for(&self, os: &str, arch: &str, layers: &[Layer], config: Value) -> Value {
         let diff_ids: Vec<&String> = layers.iter().map(|(_, _, diff_id)| diff_id).collect();
+        let mut config = config;
+        if config["Cmd"].is_null() {
+            config["Cmd"] = json!(["/bin/sh"]);
+        }
         let config = json!({
             "architecture": arch, "os": os, "config": config,
             "rootfs": {"type": "layers", "diff_ids": diff_ids},

@@ -456,7 +456,7 @@ fn what_a_layout_holds() {
         "{table}"
     );
     assert!(
-        lines[1].starts_with("v1     linux/amd64   1        2.5 KiB")
+        lines[1].starts_with("v1     linux/amd64   1        2.0 KiB")
             && lines[1].ends_with(&digest),
         "{table}"
     );

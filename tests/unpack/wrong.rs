@@ -368,13 +368,13 @@ fn a_disk_that_fills_up() {
 
 #[test]
 fn an_interrupt_in_the_middle() {
+    let bytes = archive(&[file("first", "1"), file("zeros", vec![0; 300 << 20])]);
+    let (diff_id, blob) = (sha256(&bytes), zstd(&bytes));
+    drop(bytes);
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let layout = Layout::new(signal.as_str());
-        let bytes = archive(&[file("first", "1"), file("zeros", vec![0; 600 << 20])]);
-        let diff_id = sha256(&bytes);
-        let blob = zstd(&bytes);
-        drop(bytes);
-        let manifest = layout.image(&[(format!("{LAYER}+zstd"), blob, diff_id)], json!({}));
+        let layer = (format!("{LAYER}+zstd"), blob.clone(), diff_id.clone());
+        let manifest = layout.image(&[layer], json!({}));
         layout.index(&[named(manifest, "latest")]);
         let child = Command::new(env!("CARGO_BIN_EXE_brig"))
             .args(["unpack", "--image", layout.path().to_str().unwrap()])
