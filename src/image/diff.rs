@@ -164,9 +164,11 @@ fn adopt_implied(base: &Map, map: &mut Map) {
 
 /// Whether two nodes have the same metadata. Flags count where both sides have
 /// them: Linux keeps none of FreeBSD's. `uarch` does not: file systems set it
-/// when they please.
+/// when they please. Nor does the mode of a symbolic link, which is always the
+/// same on Linux and means nothing on FreeBSD.
 fn equal(base: &Node, node: &Node, has_flags: bool, latest: Option<Time>) -> bool {
-    let fields = |node: &Node| (node.kind, node.mode, node.uid, node.gid, node.size);
+    let mode = |node: &Node| (node.kind != Kind::Symlink).then_some(node.mode);
+    let fields = |node: &Node| (node.kind, mode(node), node.uid, node.gid, node.size);
     let flags = |node: &Node| node.flags & !flags::ARCHIVE;
     let (more, other) = (base.more(), node.more());
     fields(base) == fields(node)
@@ -331,5 +333,33 @@ mod tests {
         ];
         let wanted = (vec!["".into(), "a".into()], Vec::new());
         assert_eq!(difference("type", &base(&[BASE]), new), wanted);
+    }
+
+    #[test]
+    fn what_does_not_count() {
+        let link = |mode| Node {
+            kind: Kind::Symlink,
+            mode,
+            ..Node::default()
+        };
+        assert!(equal(&link(0o777), &link(0o755), true, None));
+        let file = |mode, flags, mtime| Node {
+            mode,
+            flags,
+            mtime,
+            ..Node::default()
+        };
+        let base = file(0o644, 0, (5, 0));
+        assert!(equal(
+            &base,
+            &file(0o644, flags::ARCHIVE, (5, 0)),
+            true,
+            None
+        ));
+        assert!(!equal(&base, &file(0o644, 1, (5, 0)), true, None));
+        assert!(equal(&base, &file(0o644, 1, (5, 0)), false, None));
+        assert!(!equal(&base, &file(0o755, 0, (5, 0)), true, None));
+        assert!(equal(&base, &file(0o644, 0, (9, 9)), true, Some((5, 0))));
+        assert!(!equal(&base, &file(0o644, 0, (4, 0)), true, Some((5, 0))));
     }
 }

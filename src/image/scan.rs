@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use nix::fcntl::{OFlag, open, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use sha2::{Digest as _, Sha256};
 
 use super::archive::{Entry, Kind, Reader, Stream, Time, shown};
@@ -724,9 +724,10 @@ impl Walk<'_> {
             self.map.file()
         };
         let device = match kind {
-            Kind::Character | Kind::Block => {
-                (major(stat.st_rdev) as u32, minor(stat.st_rdev) as u32)
-            }
+            Kind::Character | Kind::Block => (
+                libc::major(stat.st_rdev) as u32,
+                libc::minor(stat.st_rdev) as u32,
+            ),
             _ => (0, 0),
         };
         #[allow(
