@@ -182,13 +182,14 @@ fn equal(base: &Node, node: &Node, has_flags: bool, latest: Option<Time>) -> boo
 mod tests {
     use super::super::Quiet;
     use super::super::archive::Reader;
+    use super::super::scan::More;
     use super::super::write::Writer;
     use super::*;
 
     type Entries<'a> = &'a [(&'a str, &'a [u8])];
 
-    /// An archive of directories (a name with a slash at the end), files and
-    /// hard links (`name=target`).
+    /// An archive of directories (a name with a slash at the end), files, hard
+    /// links (`name=target`) and symbolic ones (`name>target`).
     fn archive(entries: Entries<'_>) -> Vec<u8> {
         let mut writer = Writer::new(Vec::new());
         for (name, content) in entries {
@@ -196,10 +197,11 @@ mod tests {
                 Some((name, link)) => (name, Some(link.as_bytes())),
                 None => (*name, None),
             };
-            let kind = if name.ends_with('/') {
-                Kind::Directory
-            } else {
-                Kind::File
+            let (name, target) = name.split_once('>').unwrap_or((name, ""));
+            let kind = match (name.ends_with('/'), target) {
+                (true, _) => Kind::Directory,
+                (false, "") => Kind::File,
+                (false, _) => Kind::Symlink,
             };
             let node = Node {
                 kind,
@@ -207,6 +209,10 @@ mod tests {
                 size: content.len() as u64,
                 ..Node::default()
             };
+            let node = node.with(More {
+                link: target.into(),
+                ..More::NONE
+            });
             writer.header(name.as_bytes(), &node, link).unwrap();
             if link.is_none() {
                 writer.data(content).unwrap();
@@ -320,6 +326,41 @@ mod tests {
             map.nodes.contains_key(b"a\0x".as_slice())
                 && !map.nodes.contains_key(b"a\0b".as_slice())
         );
+    }
+
+    #[test]
+    fn directories_that_are_links() {
+        let lower: Entries<'_> = &[
+            ("./", b""),
+            ("usr/", b""),
+            ("usr/lib/", b""),
+            ("usr/lib/a", b"1"),
+            ("lib>/usr/lib", b""),
+            ("usr/lib64>../lib", b""),
+        ];
+        let upper: Entries<'_> = &[("lib/b", b"2"), ("usr/lib64/.wh.a", b""), ("c=lib/b", b"")];
+        let map = base(&[lower, upper]);
+        let keys: Vec<String> = map.nodes.keys().map(|key| text(key)).collect();
+        assert_eq!(
+            keys,
+            ["", "c", "lib", "usr", "usr/lib", "usr/lib/b", "usr/lib64"]
+        );
+        let endless: Entries<'_> = &[("a>b", b""), ("b>a", b""), ("a/x", b"")];
+        let bytes = archive(endless);
+        let mut reader = Reader::new(bytes.as_slice());
+        let result = Map::default().read(&mut reader, true, &|_, _| false, &Quiet::default());
+        assert_eq!(result.unwrap_err().to_string(), "entry \"a/x\": ELOOP");
+    }
+
+    #[test]
+    fn nothing_is_below_a_file() {
+        let bytes = archive(&[("a", b"1"), ("a/b", b"2")]);
+        let mut map = Map::default();
+        let mut reader = Reader::new(bytes.as_slice());
+        map.read(&mut reader, false, &|_, _| false, &Quiet::default())
+            .unwrap();
+        let error = map.fill_in().unwrap_err().to_string();
+        assert_eq!(error, "entry \"a/b\": \"a\" is not a directory");
     }
 
     #[test]
