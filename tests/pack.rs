@@ -818,6 +818,12 @@ fn wrong_input() {
     work.pack(&["--rootfs", "r", "--image", "l:two"]);
     fs::write(work.at("text"), "x".repeat(3000)).unwrap();
     fs::write(work.at("nothing"), "").unwrap();
+    let mut builder = tar::Builder::new(Vec::new());
+    builder
+        .append_path_with_name(work.at("text"), "text")
+        .unwrap();
+    let archive = builder.into_inner().unwrap();
+    fs::write(work.at("cut"), &archive[..2000]).unwrap();
     fs::write(work.at("short.txz"), &TXZ[..TXZ.len() / 2]).unwrap();
     let mut damaged = TXZ.to_vec();
     damaged[TXZ.len() / 2] ^= 0xff;
@@ -837,6 +843,10 @@ fn wrong_input() {
     );
     is(&into("/dev/null"), "it is neither a directory nor a file");
     is(&into("text"), "or this is not a tar archive");
+    is(
+        &into("cut"),
+        "cannot read root file system cut: the archive is truncated",
+    );
     is(&into("nothing"), "it has no entries; is it a tar archive?");
     is(
         &into("short.txz"),
