@@ -35,7 +35,7 @@ if has mandoc; then
 	part "manual pages" mandoc -Tlint -Wwarning man/*.8
 else
 	summary="$summary
-manual pages: SKIPPED, because there is no mandoc here"
+manual page: SKIPPED, because there is no mandoc here"
 fi
 part "release build" tools/build.sh
 part "runtime-tests build" cargo build --release --locked --target "$triple" -p runtime-tests
