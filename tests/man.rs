@@ -84,7 +84,11 @@ fn every_command_and_flag_is_in_the_manual() {
         let mut all = vec![command.clone()];
         let text = help(Some(command));
         if text.contains("Commands:") {
-            all.extend(commands(&text).iter().map(|inner| format!("{command} {inner}")));
+            all.extend(
+                commands(&text)
+                    .iter()
+                    .map(|inner| format!("{command} {inner}")),
+            );
         }
         for command in all {
             for flag in flags(&help(Some(&command))) {

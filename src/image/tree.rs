@@ -189,7 +189,8 @@ impl Tree {
 
     /// Goes to a directory, whose path is from the root and has no `.` and no
     /// `..`. What is missing is made with mode 0755 where `make` says so;
-    /// otherwise the answer is false, and the present directory is a parent.
+    /// otherwise the answer is false, and the present directory is a parent. It
+    /// is false as well where a file has the name of a directory.
     ///
     /// # Errors
     /// The path leads out of the root, or through what is no directory.
@@ -234,8 +235,11 @@ impl Tree {
                 // A link is told apart by what the systems say of it: ENOTDIR,
                 // ELOOP, EMLINK.
                 Err(errno) => {
-                    let Ok(target) = readlinkat(self.here(), os(&name)) else {
-                        return Err(at("open the directory", &name, errno));
+                    let target = match readlinkat(self.here(), os(&name)) {
+                        Ok(target) => target,
+                        // Something else has the name, so nothing is below it.
+                        Err(_) if errno == Errno::ENOTDIR && !make => return Ok(false),
+                        Err(_) => return Err(at("open the directory", &name, errno)),
                     };
                     links += 1;
                     if links > MOST_LINKS {

@@ -31,7 +31,6 @@ echo gone >gone/other
 echo hidden >opaque/hidden
 echo hidden >opaque/sub/hidden
 echo replaced >replaced-by-directory
-mkdir replaced-by-file && echo x >replaced-by-file/inside
 ln -s usr/bin replaced-by-nothing
 # modes and owners
 for mode in 0000 0400 0644 0777 1755 2755 4755 6711; do
@@ -97,7 +96,6 @@ rm -r opaque
 mkdir opaque
 echo new >opaque/new
 rm replaced-by-directory && mkdir replaced-by-directory && echo y >replaced-by-directory/inside
-rm -r replaced-by-file && echo y >replaced-by-file
 rm replaced-by-nothing
 echo changed >usr/bin/small
 chmod 700 var/lib/deep

@@ -47,7 +47,8 @@ pub fn read(root: &Path, ignore: Ignore) -> Result<Tree> {
             left.extend(entries.into_iter().rev());
         } else if m.nlink() > 1 {
             let first = files.entry((m.dev(), m.ino())).or_insert(name.clone());
-            line.push_str(&format!(" file={} links={}", first.display(), m.nlink()));
+            // The number of links counts names in other snapshots, too.
+            line.push_str(&format!(" file={}", first.display()));
         }
         if kind.is_file() {
             line.push_str(&format!(" size={} {}", m.size(), digest(&path)?));
@@ -139,6 +140,27 @@ fn unescaped(name: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Forgets, in both trees, the times of directories that the second one has from
+/// `since` (seconds since 1970) on: containerd does not put a directory's time
+/// back when a layer writes into it without an entry for it.
+pub fn forget_fresh(left: &mut Tree, right: &mut Tree, since: i64) {
+    let time = |line: &str| {
+        let at = line.find(" mtime=")? + " mtime=".len();
+        let digits = line[at..].split(['.', ' ']).next()?;
+        digits.parse::<i64>().ok()
+    };
+    for (path, line) in right.iter_mut() {
+        let is_fresh = line.starts_with("04") && time(line).is_some_and(|at| at >= since);
+        if !is_fresh {
+            continue;
+        }
+        for line in [Some(line), left.get_mut(path)].into_iter().flatten() {
+            let words = line.split(' ').filter(|word| !word.starts_with("mtime="));
+            *line = words.collect::<Vec<_>>().join(" ");
+        }
+    }
 }
 
 /// The first differences of two trees, if there are any.

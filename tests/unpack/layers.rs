@@ -327,6 +327,8 @@ fn whiteouts() {
         file("both", "new"),
         file(".wh.both", ""),
         file("was-directory", "file"),
+        // umoci hides what was in a directory that is one no more.
+        file("was-directory/.wh.inside", ""),
         directory("was-file"),
         file("was-file/inside", "11"),
         file(".wh..wh.plnk", ""),
