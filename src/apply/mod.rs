@@ -43,8 +43,8 @@ pub enum Outcome {
     },
     /// What was mounted in a root already, by the file system ids.
     MountedBefore(Vec<[i32; 2]>),
-    /// A limit that was raised by one.
-    Raised { before: i32 },
+    /// A limit that was raised.
+    Raised { before: i32, by: i32 },
     /// A jail, by its id.
     Jail { jid: i32 },
     /// It was as wanted already, so there is nothing to take back.

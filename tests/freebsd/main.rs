@@ -14,11 +14,21 @@ mod devices;
 #[cfg(target_os = "freebsd")]
 mod ephemeral;
 #[cfg(target_os = "freebsd")]
+mod jail;
+#[cfg(target_os = "freebsd")]
+mod processes;
+#[cfg(target_os = "freebsd")]
 mod support;
 
 #[cfg(target_os = "freebsd")]
 fn main() -> std::process::ExitCode {
-    let groups: &[&[support::Case]] = &[descriptors::CASES, devices::CASES, ephemeral::CASES];
+    let groups: &[&[support::Case]] = &[
+        descriptors::CASES,
+        devices::CASES,
+        ephemeral::CASES,
+        jail::CASES,
+        processes::CASES,
+    ];
     support::run(groups)
 }
 

@@ -274,7 +274,7 @@ fn until_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
 
 /// The programs of a container's root, which are one static file.
 const PROGRAMS: &str = "cat chflags chmod date df echo hostname id ifconfig kill ls mkdir mount \
-    ping ps pwd rm sh sleep stty sysctl tail test touch tty umount";
+    ping ps pwd rm sh sleep stty sysctl tail test touch umount";
 
 impl Test {
     /// Makes a bundle whose program is `arguments`, with devfs on /dev, and

@@ -537,19 +537,31 @@ fn parent_missing(jail: &str) -> Error {
 }
 
 pub(super) fn foresee_children(jail: &str) -> Result<Outcome> {
-    match children(jail)? {
-        Some((before, _)) => Ok(Outcome::Raised { before }),
-        None => Err(parent_missing(jail)),
+    let (max, now) = children(jail)?.ok_or_else(|| parent_missing(jail))?;
+    // By how much is not told before it is done: see lower_children.
+    Ok(match raise(max, now) {
+        Outcome::Raised { before, .. } => Outcome::Raised { before, by: 0 },
+        other => other,
+    })
+}
+
+/// The kernel counts a child that has been removed until the last of its
+/// sockets has gone, so a place for one more may be several above the limit.
+fn raise(max: i32, now: i32) -> Outcome {
+    if max > now {
+        return Outcome::Kept;
     }
+    let by = now.saturating_add(1) - max;
+    Outcome::Raised { before: max, by }
 }
 
 pub(super) fn raise_children(jail: &str) -> Result<Outcome> {
     let (max, now) = children(jail)?.ok_or_else(|| parent_missing(jail))?;
-    if max > now {
-        return Ok(Outcome::Kept);
+    let outcome = raise(max, now);
+    if let Outcome::Raised { before, by } = outcome {
+        set_children(jail, before.saturating_add(by))?;
     }
-    set_children(jail, max.max(now).saturating_add(1))?;
-    Ok(Outcome::Raised { before: max })
+    Ok(outcome)
 }
 
 fn set_children(jail: &str, max: i32) -> Result<()> {
@@ -563,16 +575,27 @@ fn set_children(jail: &str, max: i32) -> Result<()> {
     }
 }
 
-/// Gives one place back. Siblings may have raised the limit since, so it is
-/// not set to what it was, and never below what is used.
+/// Gives the place back. Siblings may have raised the limit since, so it is
+/// not set to what it was, and never below the children that are there.
 pub(super) fn lower_children(jail: &str, outcome: Option<&Outcome>) -> Result<()> {
-    let Some(Outcome::Raised { before }) = outcome else {
+    let Some(Outcome::Raised { before, by }) = outcome else {
         return Ok(());
     };
-    match children(jail)? {
-        Some((max, now)) if max > *before && max > now => set_children(jail, max - 1),
-        _ => Ok(()),
+    let Some((max, _)) = children(jail)? else {
+        return Ok(());
+    };
+    // A runtime that was killed over it may have raised the limit or not.
+    let by = if *by == 0 {
+        max.saturating_sub(*before).clamp(0, 1)
+    } else {
+        *by
+    };
+    let alive = i32::try_from(descendants(jail)?.len()).unwrap_or(i32::MAX);
+    let lower = max.saturating_sub(by).max(alive);
+    if lower < max {
+        set_children(jail, lower)?;
     }
+    Ok(())
 }
 
 /// The devfs rulesets that jails name for what they mount themselves.
