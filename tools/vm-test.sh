@@ -17,4 +17,5 @@ cp $built "$job/"
 cp tools/lib.sh tools/make-rootfs tools/test-bundles.sh "$job/tools/"
 tar -cf - --exclude rootfs --exclude linux-rootfs --exclude hooks.log bundles | tar -C "$job" -xf -
 cp tools/vm-run.sh "$job/run"
-tools/vm-test "$job"
+# Everything runs twice, perhaps emulated.
+VM_TIMEOUT=${VM_TIMEOUT:-7200} tools/vm-test "$job"

@@ -118,6 +118,6 @@ fn convert(stat: &libc::statfs) -> Mount {
         fstype: text(&stat.f_fstypename).to_string_lossy().into_owned(),
         from: text(&stat.f_mntfromname).into(),
         on: text(&stat.f_mntonname).into(),
-        is_hidden: stat.f_flags & libc::MNT_IGNORE as u64 != 0,
+        is_hidden: stat.f_flags & libc::MNT_IGNORE != 0,
     }
 }
