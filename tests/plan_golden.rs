@@ -182,5 +182,5 @@ fn sample_bundles_are_planned_with_nothing_ignored() {
             count += 1;
         }
     }
-    assert_eq!(count, 13);
+    assert_eq!(count, 14);
 }

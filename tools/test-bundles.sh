@@ -49,6 +49,15 @@ if [ $here = freebsd ] && [ "$(sysctl -n kern.racct.enable 2>/dev/null)" != 1 ];
 else
 	try limits "the limit of 20 processes holds"
 fi
+if [ $here = freebsd ]; then
+	# As it stands it takes the brig that is installed.
+	program=$(cd "$(dirname "$brig")" && pwd)/$(basename "$brig")
+	mkdir -p bundles/nested-here
+	cp -R bundles/nested/freebsd bundles/nested-here/
+	sed "s|/usr/local/bin/brig|$program|" bundles/nested/freebsd/config.json >bundles/nested-here/freebsd/config.json
+	try nested-here "host name   inner"
+	rm -r bundles/nested-here
+fi
 # The shell has a terminal of its own, which shows what is typed and printed.
 output=$(printf 'echo in-$((1+1))\nexit 7\n' | "$brig" run -b "bundles/shell/$here" sample-shell 2>&1)
 status=$?

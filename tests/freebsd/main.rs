@@ -13,8 +13,17 @@ mod descriptors;
 mod devices;
 #[cfg(target_os = "freebsd")]
 mod ephemeral;
+mod input;
 #[cfg(target_os = "freebsd")]
 mod jail;
+#[cfg(target_os = "freebsd")]
+mod limits;
+#[cfg(target_os = "freebsd")]
+mod linux;
+#[cfg(target_os = "freebsd")]
+mod mounts;
+#[cfg(target_os = "freebsd")]
+mod nested;
 #[cfg(target_os = "freebsd")]
 mod processes;
 #[cfg(target_os = "freebsd")]
@@ -28,6 +37,11 @@ fn main() -> std::process::ExitCode {
         ephemeral::CASES,
         jail::CASES,
         processes::CASES,
+        input::CASES,
+        limits::CASES,
+        linux::CASES,
+        mounts::CASES,
+        nested::CASES,
     ];
     support::run(groups)
 }

@@ -335,6 +335,11 @@ impl Test {
         command
     }
 
+    /// brig's own file.
+    pub fn program(&self) -> &Path {
+        &self.brig
+    }
+
     /// The directory of this case's containers.
     pub fn state(&self) -> PathBuf {
         self.dir.join("state")
