@@ -11,6 +11,7 @@ use crate::container::{Directory, Orphan, State, Status, control, signal, status
 use crate::error::{Error, Kind, Result};
 use crate::launch::hooks;
 use crate::report;
+use crate::sys;
 
 /// How long SIGKILL may take before it is reported as a failure.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -117,7 +118,8 @@ pub fn kill_and_wait(state: &State) -> Result<()> {
     }
     control::kill_all(state)?;
     match state.init {
-        Some(init) if !control::await_exit(init, KILL_LIMIT)? => {
+        // A process of an earlier boot is gone, whoever has its id now.
+        Some(init) if state.boot == sys::boot_id() && !control::await_exit(init, KILL_LIMIT)? => {
             let object = format!("process {} of container {:?}", init.pid, state.id);
             Err(Error::new("end", object, "it does not react to SIGKILL"))
         }

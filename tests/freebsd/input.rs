@@ -13,6 +13,10 @@ pub const CASES: &[Case] = &[
         run: kernel,
     },
     Case {
+        name: "input/parameters",
+        run: parameters,
+    },
+    Case {
         name: "input/taken",
         run: taken,
     },
@@ -56,9 +60,18 @@ fn kernel(t: &Test) -> Outcome {
             annotation("jail.allow.mount.nosuch", "true"),
             &["allow.mount.nosuch", "kldload nosuch"],
         ),
+    ] {
+        wrong(t, &more, words)?;
+    }
+    Ok(())
+}
+
+/// Parameters that the kernel does not know, or whose values it does not take.
+fn parameters(t: &Test) -> Outcome {
+    for (more, words) in [
         (
             annotation("jail.allow.raw_socket", "true"),
-            &["allow.raw_socket is unknown", "allow.raw_sockets"],
+            &["allow.raw_socket is unknown", "allow.raw_sockets"][..],
         ),
         (
             annotation("jail.secure", "1"),
@@ -110,17 +123,28 @@ fn kernel(t: &Test) -> Outcome {
             &["uid 0"],
         ),
     ] {
-        let bundle = t.bundle("b", &["true"], |c| {
-            let all = c.as_object_mut().expect("an object");
-            all.extend(more.as_object().expect("an object").clone());
-        })?;
-        let tree = || sh(&format!("cd {}/rootfs && find . | sort", bundle.display()));
-        let before = tree()?;
-        let path = bundle.to_string_lossy().into_owned();
-        t.refused(&["create", "-b", &path, "wrong"], words)
-            .map_err(|e| format!("{more}: {e}"))?;
-        check!(tree()? == before, "{more}: {}", tree()?);
+        wrong(t, &more, words)?;
     }
+    Ok(())
+}
+
+fn annotation(key: &str, value: &str) -> Value {
+    json!({"annotations": {format!("org.freebsd.{key}"): value}})
+}
+
+/// Creates a container with `more` in its configuration, which must fail with
+/// the words and leave its root as it was.
+fn wrong(t: &Test, more: &Value, words: &[&str]) -> Outcome {
+    let bundle = t.bundle("b", &["true"], |c| {
+        let all = c.as_object_mut().expect("an object");
+        all.extend(more.as_object().expect("an object").clone());
+    })?;
+    let tree = || sh(&format!("cd {}/rootfs && find . | sort", bundle.display()));
+    let before = tree()?;
+    let path = bundle.to_string_lossy().into_owned();
+    t.refused(&["create", "-b", &path, "wrong"], words)
+        .map_err(|e| format!("{more}: {e}"))?;
+    check!(tree()? == before, "{more}: {}", tree()?);
     Ok(())
 }
 

@@ -113,7 +113,7 @@ fn bundle(t: &Test) -> Outcome {
         ]);
     })?;
     t.up(&bundle, "a")?;
-    let script = "cat /proc/version; ls /sys; ls -ld /dev/shm /dev/null; echo x > /dev/shm/x; mount; ls /dev";
+    let script = "cat /proc/version; ls /sys; ls -ld /dev/shm /dev/null; echo x > /dev/shm/x; mount -v; ls /dev";
     let said = t.ok(&["exec", "a", "sh", "-c", script])?;
     for word in [
         "Linux version",

@@ -13,6 +13,7 @@ mod descriptors;
 mod devices;
 #[cfg(target_os = "freebsd")]
 mod ephemeral;
+#[cfg(target_os = "freebsd")]
 mod input;
 #[cfg(target_os = "freebsd")]
 mod jail;

@@ -312,7 +312,19 @@ fn encode(parameter: &Parameter) -> Result<Option<Encoded>> {
             bytes
         }
         // CTLTYPE_STRING
-        (3, _) => terminated(&parameter.value.to_string()),
+        (3, _) => {
+            let text = parameter.value.to_string();
+            // Of a parameter of text the kernel tells how much it takes, with
+            // the NUL (jail(3lib) reads it so too).
+            let room = sysctl::raw(&format!("{DESCRIBED}{name}"))
+                .and_then(|raw| String::from_utf8(raw).ok())
+                .and_then(|room| room.trim_end_matches('\0').parse::<usize>().ok())
+                .unwrap_or(0);
+            if room > 0 && text.len() >= room {
+                return Err(bad(&format!("text of less than {room} bytes")));
+            }
+            terminated(&text)
+        }
         // CTLTYPE_INT, _UINT, _S32, _U32
         (2 | 6 | 0xe | 0xf, _) => {
             let number = number().ok_or_else(|| bad("a number"))?;

@@ -6,7 +6,7 @@ use crate::apply::Outcome;
 use crate::error::{Context, Error, Result};
 use crate::plan::freebsd::Limit;
 use crate::plan::freebsd::limits::accounting_off;
-use crate::sys::freebsd::rctl;
+use crate::sys::freebsd::{self as sys, rctl};
 
 pub(super) fn add(limit: &Limit) -> Result<Outcome> {
     match rctl::add(&limit.to_string()) {
@@ -39,6 +39,8 @@ pub(super) fn remove(limit: &Limit) -> Result<()> {
     match rctl::remove(&limit.to_string()) {
         Ok(()) => Ok(()),
         Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::ENOSYS)) => Ok(()),
+        // In a jail it could not be added either.
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) && sys::in_jail() => Ok(()),
         Err(e) => Err(e).doing("remove the limit", limit),
     }
 }

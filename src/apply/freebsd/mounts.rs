@@ -417,11 +417,36 @@ pub(super) fn unmount(
         let ours = |m: &&sys::Mount| {
             m.fsid == fsid && is_type(&m.fstype, fstype) && m.on.starts_with(&top)
         };
-        if let Some(mounted) = all.iter().find(ours) {
-            detach(mounted, &all)?;
+        match all.iter().find(ours) {
+            Some(mounted) => detach(mounted, &all)?,
+            None => {
+                if let Some(hidden) = hidden(root, destination, fsid, fstype) {
+                    let_go(&hidden)?;
+                }
+            }
         }
     }
     remove_all_made(root, created)
+}
+
+/// The id of a mount that a jail may not see, as the jail is told it.
+const NO_ID: [i32; 2] = [0, 0];
+
+/// The mount of a file that was made from inside a jail: the kernel (15.1)
+/// names it by the path that the jail knows, so that the jail, which is shown
+/// what lies below its root, is not shown it, and the host finds it by no path
+/// of its own. Where it is, it can be looked at.
+fn hidden(root: &Path, destination: &Path, fsid: [i32; 2], fstype: &str) -> Option<sys::Mount> {
+    let lookup = look_up(root, destination).ok()?;
+    let mut there = sys::of(lookup.found.fd.as_fd()).ok()?;
+    if there.fsid == NO_ID {
+        // In the jail itself, which is not told the name either. It is the
+        // path by which the kernel finds the mount again.
+        let top = std::fs::canonicalize(root).ok()?;
+        there.on = top.join(&lookup.found.path);
+    }
+    let is_it = lookup.missing.is_empty() && there.fsid == fsid && is_type(&there.fstype, fstype);
+    is_it.then_some(there)
 }
 
 fn made_since(root: &Path, destination: &Path, fstype: &str, below: [i32; 2]) -> Option<[i32; 2]> {
@@ -452,15 +477,25 @@ pub(super) fn detach(mounted: &sys::Mount, all: &[sys::Mount]) -> Result<()> {
         );
         return Err(Error::new("unmount", object, cause).hint("unmount it first"));
     }
+    let_go(mounted)
+}
+
+/// Unmounts what nothing is mounted on.
+fn let_go(mounted: &sys::Mount) -> Result<()> {
+    let object = mounted.on.display();
+    let unmount = |force| match mounted.fsid {
+        NO_ID => sys::unmount_on(&mounted.on, force),
+        fsid => sys::unmount(fsid, force),
+    };
     for _ in 0..BUSY_RETRIES {
-        match sys::unmount(mounted.fsid, false) {
+        match unmount(false) {
             Ok(()) => return Ok(()),
             Err(e) if e.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(BUSY_PAUSE),
             Err(e) if is_gone(&e) => return Ok(()),
             Err(e) => return Err(e).doing("unmount", object),
         }
     }
-    match sys::unmount(mounted.fsid, true) {
+    match unmount(true) {
         Ok(()) => Ok(()),
         Err(e) if is_gone(&e) => Ok(()),
         Err(e) => Err(e).doing("unmount by force", object),
@@ -494,7 +529,10 @@ pub(super) fn unmount_others(root: &Path, outcome: Option<&Outcome>) -> Result<(
 fn mounted_below(root: &Path) -> Result<Vec<sys::Mount>> {
     let top = std::fs::canonicalize(root).unwrap_or_else(|_| root.into());
     let mut all = sys::all().doing("list", "the mounted file systems")?;
-    all.retain(|m| m.on.starts_with(&top));
+    all.retain(|m| {
+        m.on.starts_with(&top)
+            || (m.fstype == "nullfs" && hidden(&top, &m.on, m.fsid, &m.fstype).is_some())
+    });
     Ok(all)
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::jail;
 use crate::apply::Outcome;
 use crate::error::{Context, Error, Result, io_name};
-use crate::sys::freebsd::network as sys;
+use crate::sys::freebsd::{in_jail, network as sys};
 
 /// An address that is there already is someone else's, and would be taken
 /// from them at delete.
@@ -34,6 +34,10 @@ pub(super) fn add_alias(interface: &str, address: IpAddr) -> Result<Outcome> {
             object,
             format_args!("there is no interface {interface}"),
         )),
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
+            let fault = Error::new("add the address", object, "EPERM");
+            Err(fault.hint("addresses are the host's, or a network stack's of its own, to set"))
+        }
         Err(e) => Err(Error::new("add the address", object, io_name(&e))),
     }
 }
@@ -42,6 +46,8 @@ pub(super) fn remove_alias(interface: &str, address: IpAddr) -> Result<()> {
     match sys::remove_address(interface, address) {
         Ok(()) => Ok(()),
         Err(e) if matches!(e.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENXIO)) => Ok(()),
+        // In a jail it could not be added either.
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) && in_jail() => Ok(()),
         Err(e) => Err(e).doing(
             "remove the address",
             format_args!("{address} from {interface}"),

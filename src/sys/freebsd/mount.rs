@@ -5,7 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
@@ -69,6 +69,22 @@ pub fn unmount(fsid: [i32; 2], force: bool) -> io::Result<()> {
     };
     // SAFETY: the string is NUL-terminated and live.
     Errno::result(unsafe { libc::unmount(id.as_ptr(), libc::MNT_BYFSID | force) })?;
+    Ok(())
+}
+
+/// Unmounts by the path of the mount point, for a mount whose id is not told.
+///
+/// # Errors
+/// EINVAL when nothing is mounted there, EBUSY while it is used.
+pub fn unmount_on(path: &Path, force: bool) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let flags = if force {
+        libc::MNT_FORCE as libc::c_int
+    } else {
+        0
+    };
+    // SAFETY: the string is NUL-terminated and live.
+    Errno::result(unsafe { libc::unmount(path.as_ptr(), flags) })?;
     Ok(())
 }
 
