@@ -24,6 +24,8 @@ use crate::runtime::Streams;
 /// How long output may take to come to its end after the process has, as when
 /// another process holds the pipe.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long whoever is to read an output may take to open it.
+const OPENING: Duration = Duration::from_secs(10);
 /// Room for what is read at once; shared, because there is one thread.
 const BUFFER: usize = 32 << 10;
 
@@ -123,6 +125,31 @@ fn open_fifo(path: &Path) -> io::Result<(File, File)> {
     Ok((reader, writer))
 }
 
+/// Opens a fifo for output at both ends, once somebody reads it: what is in a
+/// fifo is lost when its last end is closed, and a short program may be over
+/// before a slow reader comes. Without one it goes on after a while.
+async fn open_output(path: &Path) -> io::Result<(File, File)> {
+    let end = tokio::time::Instant::now() + OPENING;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let mut with = OpenOptions::new();
+        let writer = with.write(true).custom_flags(libc::O_NONBLOCK).open(path);
+        match writer {
+            Ok(writer) => {
+                let mut with = OpenOptions::new();
+                let reader = with.read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+                return Ok((reader, writer));
+            }
+            Err(error) if error.raw_os_error() != Some(libc::ENXIO) => return Err(error),
+            Err(_) if tokio::time::Instant::now() > end => return open_fifo(path),
+            Err(_) => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(20));
+            }
+        }
+    }
+}
+
 /// A name of an output as containerd writes it.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
@@ -168,11 +195,11 @@ impl Target {
         })
     }
 
-    fn open(&self) -> Result<Sink> {
+    async fn open(&self) -> Result<Sink> {
         match self {
             Target::Nowhere => Ok(Sink::Nowhere),
             Target::Path(path) if is_fifo(path) => {
-                let (reader, writer) = open_fifo(path).doing("open", path.display())?;
+                let (reader, writer) = open_output(path).await.doing("open", path.display())?;
                 let fifo = Poll::new(writer.into()).doing("open", path.display())?;
                 Ok(Sink::Fifo {
                     fifo,
@@ -242,8 +269,9 @@ pub async fn pipes(names: &Names, options: &Options, of: &Owner<'_>) -> Result<(
         own(&err, options)?;
         return Ok((Streams([stdin, out.into(), err.into()]), relay));
     }
-    let stdout = relay.collect(&stdout, options)?;
-    let stderr = relay.collect(&Target::parse(&names.stderr)?, options)?;
+    let stdout = relay.collect(&stdout, options).await?;
+    let stderr = Target::parse(&names.stderr)?;
+    let stderr = relay.collect(&stderr, options).await?;
     Ok((Streams([stdin, stdout, stderr]), relay))
 }
 
@@ -314,14 +342,15 @@ async fn logger(path: &Path, arguments: &[String], of: &Owner<'_>) -> Result<(Ow
 
 impl Relay {
     /// A pipe whose end the process gets, and that is copied to the target.
-    fn collect(&self, target: &Target, options: &Options) -> Result<Stdio> {
+    async fn collect(&self, target: &Target, options: &Options) -> Result<Stdio> {
         if *target == Target::Nowhere {
             return Ok(Stdio::null());
         }
         let (ours, theirs) = std::io::pipe().doing("make", "a pipe")?;
         own(&theirs, options)?;
         let from = Poll::new(ours.into()).doing("make", "a pipe")?;
-        self.waiting.borrow_mut().push((from, target.open()?));
+        let to = target.open().await?;
+        self.waiting.borrow_mut().push((from, to));
         Ok(theirs.into())
     }
 
@@ -367,7 +396,7 @@ impl Relay {
                 let (out, _) = logger(&path, &arguments, of).await?;
                 Sink::Pipe(Poll::new(out).doing("make", "a pipe")?)
             }
-            target => target.open()?,
+            target => target.open().await?,
         };
         let copy = spawn_local(copy_out(Rc::clone(&console), sink));
         self.outputs.borrow_mut().push(copy);
@@ -540,6 +569,28 @@ mod tests {
             Target::parse("npipe://x").unwrap_err().code,
             Code::InvalidArgument
         );
+    }
+
+    #[test]
+    fn what_is_written_before_the_reader_comes_is_not_lost() {
+        let path = std::env::temp_dir().join(format!("brig-fifo-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let late = path.clone();
+        let reader = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            std::fs::read_to_string(late).unwrap()
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut sink = Target::Path(path.clone()).open().await.unwrap();
+            sink.write(b"all of it").await.unwrap();
+        });
+        assert_eq!(reader.join().unwrap(), "all of it");
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
