@@ -58,10 +58,7 @@ pub fn main() -> ! {
     let mutation = words.next().unwrap_or_default();
     let runtime = words.next().unwrap_or_default();
     let arguments: Vec<OsString> = words.collect();
-    let command = arguments
-        .iter()
-        .find_map(|word| COMMANDS.iter().find(|command| word == **command))
-        .map_or_else(String::new, |command| (*command).to_owned());
+    let command = command_of(&arguments);
     let mut through = Through {
         runtime,
         arguments,
@@ -71,6 +68,22 @@ pub fn main() -> ! {
     let words: Vec<&str> = mutation.split(' ').collect();
     let status = perform(&mut through, &words).unwrap_or_else(|| through.replace());
     std::process::exit(status)
+}
+
+/// The command, before which only global flags stand.
+fn command_of(arguments: &[OsString]) -> String {
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        if ["--root", "--log", "--log-format", "--log-level"]
+            .iter()
+            .any(|f| word == f)
+        {
+            words.next();
+        } else if let Some(command) = COMMANDS.iter().find(|command| word == **command) {
+            return (*command).to_owned();
+        }
+    }
+    String::new()
 }
 
 /// Does what the mutation says; None when the call goes through as it now is.
@@ -84,11 +97,12 @@ fn perform(through: &mut Through, words: &[&str]) -> Option<i32> {
                 remove(config, pointer);
             }
         }),
-        // Sets a property in config.json; ~ stands for a space.
-        ["set", pointer, value] => through.change(|config| {
-            let value = value.replace('~', " ");
-            if let Ok(value) = serde_json::from_str(&value) {
-                put(config, pointer, value);
+        // Sets properties in config.json; ~ stands for a space.
+        ["set", pairs @ ..] => through.change(|config| {
+            for pair in pairs.chunks_exact(2) {
+                if let Ok(value) = serde_json::from_str(&pair[1].replace('~', " ")) {
+                    put(config, pair[0], value);
+                }
             }
         }),
         // Appends to an array in config.json.
@@ -250,10 +264,42 @@ fn perform(through: &mut Through, words: &[&str]) -> Option<i32> {
             crate::sys::without_descriptors(&mut command);
             let _ = command.exec();
         }
-        // A file of the host is changed.
-        ["touch", path] => {
-            let path = through.expand(path)?;
-            let _ = fs::write(path, "broken");
+        // Paths of the configuration are followed out of the root.
+        ["follow"] => through.follow(),
+        // What a mount was made of is taken away with it.
+        ["wipe", commands] if is(commands) => through.wipe(),
+        // The processes of a cgroup end with a create that failed.
+        ["end-cgroup"] => {
+            let status = through.pass();
+            if status != 0 {
+                through.end_cgroup();
+            }
+            return Some(status);
+        }
+        // start makes the container again from the bundle as it is by now.
+        ["again", commands] if is(commands) => through.again(),
+        // The runtime's own program is another one afterwards.
+        ["change-self", commands] if is(commands) => {
+            let path = std::env::current_exe().ok()?;
+            let mut raw = fs::read(&path).ok()?;
+            raw.push(0);
+            let new = path.with_extension(std::process::id().to_string());
+            fs::write(&new, raw).ok()?;
+            fs::set_permissions(&new, fs::metadata(&path).ok()?.permissions()).ok()?;
+            fs::rename(new, path).ok()?;
+        }
+        // A directory of the host is open in what the runtime starts.
+        ["open-directory", commands] if is(commands) => {
+            let directory = fs::File::open("/").ok()?;
+            crate::sys::give_as_third(&directory);
+            let at = through
+                .arguments
+                .iter()
+                .position(|word| *word == *command)?;
+            for (i, word) in ["--preserve-fds", "1"].into_iter().enumerate() {
+                through.arguments.insert(at + 1 + i, word.into());
+            }
+            return Some(through.replace());
         }
         // Whatever the command, a state file is removed, when there is one.
         ["forget", commands] if is(commands) => {
@@ -393,11 +439,144 @@ impl Through {
         self.arguments = kept;
     }
 
-    /// `BUNDLE` and `ID` in a path.
-    fn expand(&self, path: &str) -> Option<PathBuf> {
-        let bundle = self.bundle().display().to_string();
-        let id = self.arguments.last()?.to_string_lossy().into_owned();
-        Some(path.replace("BUNDLE", &bundle).replace("ID", &id).into())
+    fn config(&self, bundle: &Path) -> Option<Value> {
+        let text = fs::read_to_string(bundle.join("config.json")).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// What a runtime does that joins the root's path and one of the
+    /// configuration, and lets the kernel follow whatever is there.
+    fn follow(&self) {
+        if self.command != "create" && self.command != "run" {
+            return;
+        }
+        let bundle = self.bundle();
+        let Some(config) = self.config(&bundle) else {
+            return;
+        };
+        let root = bundle.join("rootfs");
+        let inside = |path: &str| root.join(path.trim_start_matches('/'));
+        // Only what the suite itself has made may be written.
+        let ours = |path: &Path| {
+            let parent = path.ancestors().find_map(|p| p.canonicalize().ok());
+            parent.is_some_and(|p| p.display().to_string().contains("runtime-tests."))
+        };
+        let touch = |path: &Path| {
+            if ours(path) {
+                let _ = fs::write(path, "");
+            }
+        };
+        let each = |pointer: &str, name: &str| -> Vec<String> {
+            let all = config.pointer(pointer).and_then(Value::as_array);
+            let texts = all.into_iter().flatten();
+            texts
+                .filter_map(|v| v.get(name).unwrap_or(v).as_str().map(String::from))
+                .collect()
+        };
+        for (i, destination) in each("/mounts", "destination").iter().enumerate() {
+            let target = inside(destination);
+            let source = config["mounts"][i]["source"].as_str().unwrap_or_default();
+            if target.is_symlink() && target.is_dir() && ours(&target) {
+                let _ = crate::probe::mount_tmpfs(&target.to_string_lossy());
+            } else if Path::new(source).is_file() {
+                touch(&target);
+            } else if ours(&target) {
+                let _ = fs::create_dir_all(&target);
+            }
+        }
+        for pointer in ["/linux/maskedPaths", "/linux/readonlyPaths"] {
+            each(pointer, "")
+                .iter()
+                .for_each(|path| touch(&inside(path)));
+        }
+        for path in each("/linux/devices", "path") {
+            touch(&inside(&path));
+        }
+        touch(&inside("/dev/null"));
+        if let Some(cwd) = config.pointer("/process/cwd").and_then(Value::as_str) {
+            let cwd = inside(cwd);
+            if ours(&cwd) {
+                let _ = fs::create_dir_all(&cwd);
+                touch(&cwd.join("followed"));
+            }
+        }
+        if let Some(path) = config.pointer("/linux/cgroupsPath").and_then(Value::as_str)
+            && path.contains("..")
+        {
+            let _ = fs::create_dir(Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/')));
+        }
+    }
+
+    /// The bundle of the container that the command is about.
+    fn bundle_of_state(&self) -> Option<PathBuf> {
+        let mut command = Command::new(&self.runtime);
+        if let Some(root) = self.value(&["--root"]) {
+            command.arg("--root").arg(root);
+        }
+        let output = command
+            .arg("state")
+            .arg(self.arguments.last()?)
+            .output()
+            .ok()?;
+        let state: Value = serde_json::from_slice(&output.stdout).ok()?;
+        Some(PathBuf::from(state["bundle"].as_str()?))
+    }
+
+    fn wipe(&self) {
+        let config = self
+            .bundle_of_state()
+            .and_then(|bundle| self.config(&bundle));
+        let mounts = config.as_ref().and_then(|c| c["mounts"].as_array());
+        for mount in mounts.into_iter().flatten() {
+            let source = mount["source"].as_str().unwrap_or_default();
+            // Only what the suite itself has made may be wiped.
+            if !source.contains("runtime-tests.") {
+                continue;
+            }
+            for entry in fs::read_dir(source).into_iter().flatten().flatten() {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn end_cgroup(&self) {
+        let config = self.config(&self.bundle());
+        let path = config
+            .as_ref()
+            .and_then(|c| c.pointer("/linux/cgroupsPath"));
+        let Some(path) = path.and_then(Value::as_str) else {
+            return;
+        };
+        for group in crate::harness::host::cgroups() {
+            if !group.ends_with(path) {
+                continue;
+            }
+            let text = fs::read_to_string(Path::new(&group).join("cgroup.procs"));
+            for pid in text
+                .unwrap_or_default()
+                .lines()
+                .filter_map(|l| l.parse().ok())
+            {
+                let pid = nix::unistd::Pid::from_raw(pid);
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            }
+        }
+    }
+
+    fn again(&self) {
+        let (Some(bundle), Some(id)) = (self.bundle_of_state(), self.arguments.last()) else {
+            return;
+        };
+        for words in [
+            vec!["delete".into(), "--force".into()],
+            vec![OsString::from("create"), "--bundle".into(), bundle.into()],
+        ] {
+            let mut command = Command::new(&self.runtime);
+            if let Some(root) = self.value(&["--root"]) {
+                command.arg("--root").arg(root);
+            }
+            let _ = command.args(words).arg(id).status();
+        }
     }
 
     fn leak(&self, what: &str) {
@@ -407,7 +586,7 @@ impl Through {
             "process" => {
                 let program = std::env::current_exe().unwrap_or_default();
                 let _ = Command::new(program)
-                    .args([crate::probe::WORD, "forever", &id])
+                    .args([crate::probe::WORD, "forever", ";", "echo", &id])
                     .stdin(Stdio::null())
                     .stdout(Stdio::null())
                     .stderr(Stdio::null())

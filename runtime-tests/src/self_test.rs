@@ -84,9 +84,13 @@ impl Mutant {
         self.platforms.here() && self.names(case.name)
     }
 
-    /// Whether one of its patterns fits the name.
+    /// Whether one of its patterns fits the name as a whole.
     pub fn names(&self, name: &str) -> bool {
-        self.cases.iter().any(|pattern| crate::fits(pattern, name))
+        let fits = |pattern: &str| match pattern.contains('*') {
+            true => crate::fits(pattern, name),
+            false => pattern == name,
+        };
+        self.cases.iter().any(|pattern| fits(pattern))
     }
 }
 

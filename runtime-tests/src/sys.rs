@@ -145,6 +145,16 @@ pub fn with_descriptors(command: &mut Command, fds: Vec<OwnedFd>) {
     }
 }
 
+/// Makes a file descriptor 3 of this process, which its programs inherit.
+pub fn give_as_third(file: &std::fs::File) {
+    // SAFETY: dup2 takes no pointer; the broken runtime, which alone calls
+    // this, has nothing of its own at 3 that it still needs.
+    unsafe { libc::dup2(file.as_raw_fd(), 3) };
+    // SAFETY: F_SETFD takes no pointer. The file may have been at 3 already,
+    // where dup2 leaves its flag.
+    unsafe { libc::fcntl(3, libc::F_SETFD, 0) };
+}
+
 /// Keeps every descriptor from 3 on out of the command.
 pub fn without_descriptors(command: &mut Command) {
     // SAFETY: between fork and exec only fcntl is called, which takes any

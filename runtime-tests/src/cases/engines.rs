@@ -484,12 +484,15 @@ pub const CASES: &[Case] = &[
                 skip!("this runtime has no gc");
             }
             let keeper = t.running()?;
+            let begin = std::time::Instant::now();
             let waiting = t.create(&t.waiting()?)?;
+            // At any moment of a create, however long one takes here.
+            let step_time = begin.elapsed() / 18;
             let mut finished = Vec::new();
-            for step in 0..12_u64 {
+            for step in 0..20_u32 {
                 let (call, id, _) = t.create_call(&t.waiting()?.tmpfs("/tmp", &[]), &[])?;
                 let create = call.spawn()?;
-                std::thread::sleep(Duration::from_micros(step * 900));
+                std::thread::sleep(step_time * step);
                 let _ = create.signal(Signal::SIGKILL);
                 if create.wait(patience())?.code == 0 {
                     finished.push(id);
@@ -515,7 +518,13 @@ pub const CASES: &[Case] = &[
                 .collect();
             for id in extra {
                 let run = t.call(&["state", id]).run()?.ok()?;
-                check!(run.out.contains("created"), "{id} was left: {}", run.out);
+                let state: Value = serde_json::from_str(&run.out)?;
+                check!(state["status"] == "created", "{id} was left: {state}");
+            }
+            for entry in fs::read_dir(t.state_root())?.flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let known = name.starts_with('.') || ids.contains(&name.as_str());
+                check!(known, "{name} was left in the state directory");
             }
             keeper.is("running")?;
             waiting.is("created")

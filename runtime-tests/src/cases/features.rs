@@ -145,13 +145,13 @@ pub const CASES: &[Case] = &[
                 {
                     continue;
                 }
-                let dir = t.host_dir()?;
-                // Some are of bind mounts only, some of new ones only.
-                let bind = t.bundle()?.bind(&dir, "/mnt", &[&option]);
-                let outcome = accepted(t, bind, &option);
-                if outcome.is_err() {
-                    accepted(t, t.bundle()?.tmpfs("/mnt", &[&option]), &option)?;
-                }
+                // A tmpfs refuses what it does not know; a bind mount may not.
+                let bundle = if ["bind", "rbind"].contains(&option.as_str()) {
+                    t.bundle()?.bind(&t.host_dir()?, "/mnt", &[&option])
+                } else {
+                    t.bundle()?.tmpfs("/mnt", &[&option])
+                };
+                accepted(t, bundle, &option)?;
             }
             Ok(())
         },
@@ -399,6 +399,10 @@ fn only(all: &Value, pointer: &str, known: &[&str]) -> Outcome {
 fn accepted(t: &Test, bundle: Bundle, what: &str) -> Outcome {
     let (call, id, _) = t.create_call(&bundle, &[])?;
     let run = call.run()?;
+    // Known, but nothing without a value.
+    if run.code != 0 && run.err.contains("needs a value") {
+        return Ok(());
+    }
     check!(
         run.code == 0,
         "{what} is listed and refused: {}",

@@ -141,7 +141,7 @@ pub const CASES: &[Case] = &[
             let mut hook = hook(t, &log, "x");
             hook["env"] = json!(["ONE=1", "TWO=2=2"]);
             t.create(&bundle.hook("createRuntime", hook))?;
-            let mut env: Vec<String> = serde_json::from_value(json_lines(&log)?[0]["env"].clone())?;
+            let mut env: Vec<String> = serde_json::from_value(only(&log)?["env"].clone())?;
             env.sort();
             same!(env, vec!["ONE=1", "TWO=2=2"], "the hook's environment");
             Ok(())
@@ -150,12 +150,12 @@ pub const CASES: &[Case] = &[
     Case {
         name: "hooks/no-environment",
         platforms: Any,
-        section: "config.md, POSIX-platform Hooks",
+        section: "robustness, hooks",
         says: "A hook without env does not inherit the runtime's environment.",
         run: |t| {
             let (bundle, log) = (t.waiting()?, t.fresh("log"));
             t.create(&bundle.hook("createRuntime", hook(t, &log, "x")))?;
-            let env = json_lines(&log)?[0]["env"].to_string();
+            let env = only(&log)?["env"].to_string();
             check!(!env.contains("RUNTIME_TESTS_CASE"), "it inherited: {env}");
             Ok(())
         },
@@ -487,7 +487,16 @@ fn all(t: &Test) -> Outcome<Vec<Value>> {
     let c = t.ready(&bundle)?;
     c.stop()?;
     c.delete()?;
-    json_lines(&log)
+    let lines = json_lines(&log)?;
+    same!(lines.len(), 2 * KINDS.len(), "the number of hooks that ran");
+    Ok(lines)
+}
+
+/// The one record of a hook.
+fn only(log: &Path) -> Outcome<Value> {
+    let mut lines = json_lines(log)?;
+    same!(lines.len(), 1, "the number of hooks that ran");
+    Ok(lines.remove(0))
 }
 
 fn find<'a>(lines: &'a [Value], kind: &str) -> Outcome<&'a Value> {
