@@ -7,14 +7,15 @@ uname -a
 echo "== sample bundles"
 tools/test-bundles.sh ./brig || result=1
 echo "== runtime-tests"
-./runtime-tests --runtime ./brig || result=1
+# An emulated guest is slow.
+./runtime-tests --runtime ./brig --patience 120 || result=1
 echo "== freebsd-tests"
 ./freebsd-tests --brig ./brig || result=1
 # Without what FreeBSD 15 has and 14 has not.
 policy=$PWD/without.json
 echo '{"jailDescriptors": false, "jailMeta": false}' >"$policy"
 echo "== runtime-tests as on FreeBSD 14"
-./runtime-tests --runtime ./brig --runtime-arg --policy --runtime-arg "$policy" || result=1
+./runtime-tests --runtime ./brig --patience 120 --runtime-arg --policy --runtime-arg "$policy" || result=1
 echo "== freebsd-tests as on FreeBSD 14"
 ./freebsd-tests --brig ./brig --policy "$policy" || result=1
 echo "== the shim's tests"

@@ -389,11 +389,11 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     any(
         "reword any does~not~exist is~gone",
-        &["lifecycle/*-of-unknown-fails", "exec/of-unknown-is-255"],
+        &["engines/does-not-exist-words", "exec/of-unknown-is-255"],
     ),
     any(
         "reword any not~running idle",
-        &["kill/stopped-fails", "engines/not-running-words"],
+        &["engines/not-running-words", "engines/kill-twice"],
     ),
     any(
         "output features {}",
@@ -505,7 +505,10 @@ pub const MUTANTS: &[Mutant] = &[
         "set /process/cwd \"/tmp\"",
         &["process/cwd", "process/cwd-is-made"],
     ),
-    any("drop /process/env/50", &["process/env-large"]),
+    any(
+        "drop /process/env/50 /process/env/51 /process/env/52",
+        &["process/env-large"],
+    ),
     any("drop /process/user/umask", &["process/umask"]),
     any(
         "set /process/user/umask 511",

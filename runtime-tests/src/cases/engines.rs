@@ -171,6 +171,20 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "engines/does-not-exist-words",
+        platforms: Any,
+        section: "engines, podman and conmon",
+        says: "state, start, kill and delete of an id that no container has say that it does not exist.",
+        run: |t| {
+            for command in ["state", "start", "kill", "delete"] {
+                let run = t.call(&[command, &t.id()]).run()?.fails()?;
+                let said = run.err.contains("does not exist");
+                check!(said, "{command} says {:?}", run.err);
+            }
+            Ok(())
+        },
+    },
+    Case {
         name: "engines/kill-twice",
         platforms: Any,
         section: "engines, podman and conmon",

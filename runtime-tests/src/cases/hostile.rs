@@ -306,8 +306,13 @@ pub const CASES: &[Case] = &[
             for i in 0..2000 {
                 bundle = bundle.bind(&dir, &format!("/mnt/d{i}"), &[]);
             }
-            let c = t.ready(&bundle)?;
-            t.call(&["delete", "--force", &c.id]).run()?.ok()?;
+            // Some take a millisecond for each, and that is no fault.
+            let limit = 4 * crate::harness::test::patience();
+            let (call, id, pid_file) = t.create_call(&bundle, &[])?;
+            let run = call.spawn()?.wait(limit)?.ok()?;
+            let c = Container::made(t, id, &pid_file, &run)?;
+            let delete = t.call(&["delete", "--force", &c.id]).spawn()?;
+            delete.wait(limit)?.ok()?;
             t.nothing_left()
         },
     },
