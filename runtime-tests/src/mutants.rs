@@ -220,7 +220,8 @@ pub const MUTANTS: &[Mutant] = &[
             "state/unknown-*",
             "engines/conmon-flags",
             "engines/containerd-flags",
-            "features/*",
+            "features/json",
+            "features/linux",
         ],
     ),
     any(

@@ -279,7 +279,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "features/json",
         platforms: Any,
-        section: "features.md, Features Structure",
+        section: "engines, containerd",
         says: "features prints JSON with the versions and the hooks, and mount options if any.",
         run: |t| {
             let run = t.call(&["features"]).run()?.ok()?;
@@ -324,7 +324,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "features/linux",
         platforms: Linux,
-        section: "features-linux.md, Linux Features Structure",
+        section: "engines, containerd",
         says: "features names the namespaces, capabilities, cgroup and seccomp support.",
         run: |t| {
             let all: Value = serde_json::from_str(&t.call(&["features"]).run()?.ok()?.out)?;

@@ -422,7 +422,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/capabilities-of-the-container",
         platforms: Linux,
-        section: "config.md, Linux Process",
+        section: "engines, exec",
         says: "exec has the container's capabilities, seccomp state and no_new_privs, no more.",
         run: |t| {
             let c = t.ready(&t.bundle()?.acts(&["report", ";", "wait"]))?;
