@@ -28,7 +28,7 @@ pub enum Store {
         members: HashMap<Vec<u8>, (u64, u64)>,
     },
     /// Bytes in memory.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for tests and the fuzz targets"))]
+    #[allow(dead_code, reason = "for the fuzz targets")]
     Memory(HashMap<String, Arc<[u8]>>),
 }
 

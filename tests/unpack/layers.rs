@@ -22,7 +22,8 @@ fn image(name: &str, layers: &[Layer], config: Value) -> Layout {
 fn compressions_and_media_types() {
     let bytes = |i: usize| archive(&[file(&format!("file{i}"), i.to_string())]);
     let docker = "application/vnd.docker.image.rootfs.diff.tar";
-    let kinds: [(&str, fn(&[u8]) -> Vec<u8>); 8] = [
+    type Packed = fn(&[u8]) -> Vec<u8>;
+    let kinds: [(&str, Packed); 8] = [
         (LAYER, <[u8]>::to_vec),
         ("application/vnd.oci.image.layer.v1.tar+gzip", gzip),
         ("application/vnd.oci.image.layer.v1.tar+zstd", zstd),
