@@ -57,8 +57,11 @@ impl Packed {
         sh(&first, "touch -d '2001-02-03 04:05:06.5 UTC' usr/bin/small")?;
         let program = "cp $(command -v busybox) bin/busybox; for a in sh cat echo; do ln -s busybox bin/$a; done";
         sh(&first, program)?;
+        sh(&first, "mkdir becomes-file && echo x >becomes-file/inside")?;
         sh(&packed.base, "cp -a first second")?;
         source::second(&packed.source("second"))?;
+        let change = "rm -r becomes-file && echo y >becomes-file";
+        sh(&packed.source("second"), change)?;
         for (name, from, flags) in [
             ("gzip", "first", ""),
             ("zstd", "first", "--compress zstd"),
@@ -109,10 +112,8 @@ impl Packed {
         }
         for line in wanted.values_mut().chain(found.values_mut()) {
             let from = match what {
-                // ... their storage takes names of one symbolic link apart, ...
+                // ... and these two take names of one symbolic link apart.
                 "podman" | "buildah" if line.starts_with("120") => line.find(" file="),
-                // ... and overlayfs counts the names that a file has in its layer.
-                "containerd" => line.find(" links="),
                 _ => None,
             };
             if let Some(from) = from {
