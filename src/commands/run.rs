@@ -3,6 +3,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -119,6 +120,10 @@ fn run(
         Some(ours) if terminal => foreground::receive_terminal(ours)?,
         _ => None,
     };
+    // The program may ask for the size as the first thing it does.
+    if let Some(master) = &master {
+        foreground::copy_size(master.as_fd());
+    }
     let pid = created.state.init.map_or(0, |init| init.pid);
     if let Err(error) = start::start(&created.directory, &mut created.state, &created.config) {
         return Err(remove(created, error));

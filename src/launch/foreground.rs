@@ -186,7 +186,7 @@ fn reap(pid: i32) -> Option<u8> {
 }
 
 /// Gives the program's terminal the size of ours.
-fn copy_size(master: BorrowedFd<'_>) {
+pub fn copy_size(master: BorrowedFd<'_>) {
     if let Ok(size) = terminal::size(std::io::stdin().as_fd()) {
         let _ = terminal::resize(master, size);
     }
