@@ -106,7 +106,7 @@ fn parameters(t: &Test) -> Outcome {
         ),
         (
             annotation("jail.devfs_ruleset", "65536"),
-            &["devfs_ruleset"],
+            &["devfs", "65536"],
         ),
         (
             annotation("jail.ip4.saddrsel", "maybe"),

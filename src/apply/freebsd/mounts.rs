@@ -484,7 +484,7 @@ pub(super) fn detach(mounted: &sys::Mount, all: &[sys::Mount]) -> Result<()> {
 fn let_go(mounted: &sys::Mount) -> Result<()> {
     let object = mounted.on.display();
     let unmount = |force| match mounted.fsid {
-        NO_ID => sys::unmount_on(&mounted.on, force),
+        NO_ID => unmount_by_name(&mounted.on, force),
         fsid => sys::unmount(fsid, force),
     };
     for _ in 0..BUSY_RETRIES {
@@ -499,6 +499,35 @@ fn let_go(mounted: &sys::Mount) -> Result<()> {
         Ok(()) => Ok(()),
         Err(e) if is_gone(&e) => Ok(()),
         Err(e) => Err(e).doing("unmount by force", object),
+    }
+}
+
+/// Unmounts by the very name that the kernel keeps. It looks a path up first
+/// and goes by what it found, which is not that name for a file mounted from
+/// inside a jail; so a process does it to whom the path leads nowhere.
+fn unmount_by_name(path: &Path, force: bool) -> std::io::Result<()> {
+    use crate::sys::unix::process::{Forked, exit_now, fork};
+    use nix::sys::wait::{WaitStatus, waitpid};
+    match fork()? {
+        Forked::Child => {
+            let away = path.parent().unwrap_or(Path::new("/"));
+            let done = nix::unistd::chroot(away)
+                .map_err(std::io::Error::from)
+                .and_then(|()| sys::unmount_on(path, force));
+            exit_now(match done {
+                Ok(()) => 0,
+                Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
+            })
+        }
+        Forked::Parent(pid) => loop {
+            return match waitpid(nix::unistd::Pid::from_raw(pid), None) {
+                Err(Errno::EINTR) => continue,
+                Ok(WaitStatus::Exited(_, 0)) => Ok(()),
+                Ok(WaitStatus::Exited(_, code)) => Err(std::io::Error::from_raw_os_error(code)),
+                Ok(_) => Err(Errno::EIO.into()),
+                Err(errno) => Err(errno.into()),
+            };
+        },
     }
 }
 
