@@ -146,6 +146,13 @@ pub const CASES: &[Case] = &[
                     continue;
                 }
                 // A tmpfs refuses what it does not know; a bind mount may not.
+                // The file systems of FreeBSD each know some of what mount(8) does.
+                if cfg!(target_os = "freebsd") {
+                    let bind = t.bundle()?.bind(&t.host_dir()?, "/mnt", &[&option]);
+                    if accepted(t, bind, &option).is_ok() {
+                        continue;
+                    }
+                }
                 let bundle = if ["bind", "rbind"].contains(&option.as_str()) {
                     t.bundle()?.bind(&t.host_dir()?, "/mnt", &[&option])
                 } else {
