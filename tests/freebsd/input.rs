@@ -117,11 +117,6 @@ fn parameters(t: &Test) -> Outcome {
             json!({"mounts": [{"destination": "/dev", "type": "devfs", "options": ["ruleset=777"]}]}),
             &["ruleset 777", "service devfs restart"],
         ),
-        (
-            json!({"process": {"cwd": "/", "args": ["/none"], "user": {"uid": 80, "gid": 80}},
-                "freebsd": {"jail": {}}, "mounts": []}),
-            &["uid 0"],
-        ),
     ] {
         wrong(t, &more, words)?;
     }
