@@ -33,10 +33,16 @@ pub(super) fn fork(launch: &Launch) -> Result<Forked> {
 }
 
 /// What the host gives, such as interfaces, is in the journal here.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Given;
 
 impl Given {
+    pub(super) fn none() -> Given {
+        Given
+    }
+
+    pub(super) fn take_back(self) {}
+
     pub(super) fn keep(&mut self) {}
 }
 

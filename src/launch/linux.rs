@@ -228,6 +228,14 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// Nothing yet.
+    pub(super) fn none() -> Given {
+        Given::default()
+    }
+
+    /// The host has it again.
+    pub(super) fn take_back(self) {}
+
     /// The container is there and keeps it: what its namespace does with its
     /// devices in the end is the kernel's business (config-linux.md, Namespace
     /// Lifecycle and Container Termination).

@@ -131,7 +131,7 @@ pub fn launch(launch: &Launch, journal: Option<&mut Journal>) -> Result<Launched
     };
     drop(theirs);
     let channel = Channel::new(ours);
-    let mut given = backend::Given::default();
+    let mut given = backend::Given::none();
     let followed = follow(launch, pid, &channel, journal, &mut given);
     match followed {
         Ok(process) => Ok(Launched {
@@ -141,7 +141,7 @@ pub fn launch(launch: &Launch, journal: Option<&mut Journal>) -> Result<Launched
         }),
         Err(error) => {
             // Before what the process holds goes with it.
-            drop(given);
+            given.take_back();
             end(pid);
             Err(error)
         }
