@@ -32,6 +32,8 @@ enum Line {
     Reverted {
         sequence: u32,
     },
+    /// The container was made, and its process let go.
+    Complete,
 }
 
 /// A step that was begun and not taken back.
@@ -128,6 +130,7 @@ impl Journal {
                 }
             }
             Line::Reverted { sequence } => self.entries.retain(|e| e.sequence != sequence),
+            Line::Complete => {}
         }
     }
 
@@ -159,6 +162,22 @@ impl Journal {
     /// is idempotent and may be repeated.
     pub fn reverted(&mut self, sequence: u32) {
         let _ = self.append(Line::Reverted { sequence });
+    }
+
+    /// Records that the container was made.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn complete(&mut self) -> Result<()> {
+        self.append(Line::Complete)
+    }
+
+    /// Whether a journal tells of a create that went to its end. One that
+    /// cannot be read tells of none.
+    pub fn is_complete(path: &Path) -> bool {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let mut lines = text.lines();
+        lines.any(|line| matches!(serde_json::from_str(line), Ok(Line::Complete)))
     }
 
     /// Whether the host was booted since: no file system id, jail, address or

@@ -195,6 +195,7 @@ fn make(
     };
     publish()
         .and_then(|()| launched.release())
+        .and_then(|()| journal.complete())
         .inspect_err(|_| launch::end(process.pid))
 }
 

@@ -1,6 +1,7 @@
 //! `brig gc`: takes back what killed runtimes and reboots left behind.
 
 use super::{Session, delete};
+use crate::apply::journal::Journal;
 use crate::cli::Gc;
 use crate::config::Config;
 use crate::container::state::Process;
@@ -55,13 +56,19 @@ fn leftover(directory: &Directory) -> Option<&'static str> {
     }
     match directory.load() {
         Ok(state) if state.boot != sys::boot_id() => Some("the host was rebooted since"),
-        Ok(state) if state.init.is_none() => Some("its create was killed"),
+        Ok(state) if is_half_made(directory, &state) => Some("its create was killed"),
         // A program that goes on without it may still be of use to someone.
         Ok(state) if is_left_by_run(&state) => Some("its run was killed"),
         Ok(_) => None,
         Err(_) if directory.exists() => Some("its state file is missing or damaged"),
         Err(_) => None,
     }
+}
+
+/// The process of a create that was killed before it let it go has ended.
+fn is_half_made(directory: &Directory, state: &State) -> bool {
+    let is_dead = !status::init_alive(state);
+    state.init.is_none() || (is_dead && !Journal::is_complete(&directory.journal()))
 }
 
 fn is_left_by_run(state: &State) -> bool {
@@ -83,7 +90,7 @@ fn reclaim(directory: &Directory) -> Result<()> {
 fn leftover_locked(directory: &Directory) -> Option<()> {
     match directory.load() {
         Ok(state) => {
-            let is_old = state.boot != sys::boot_id() || state.init.is_none();
+            let is_old = state.boot != sys::boot_id() || is_half_made(directory, &state);
             (is_old || is_left_by_run(&state)).then_some(())
         }
         Err(_) => directory.exists().then_some(()),

@@ -320,8 +320,17 @@ pub const CASES: &[Case] = &[
         says: "A container with vnet unset, ip4 and ip6 inherit, shares the host's network.",
         run: |t| {
             let bundle = t.bundle()?.set("/freebsd/jail/ip4", json!("inherit"));
-            let report = t.report(&bundle.set("/freebsd/jail/ip6", json!("inherit")))?;
-            let own = crate::probe::report();
+            let bundle = bundle.set("/freebsd/jail/ip6", json!("inherit"));
+            let mut report = t.report(&bundle)?;
+            let mut own = crate::probe::report();
+            // Other cases make interfaces and take them away meanwhile.
+            for _ in 0..9 {
+                if report["interfaces"] == own["interfaces"] {
+                    break;
+                }
+                report = t.report(&bundle)?;
+                own = crate::probe::report();
+            }
             same!(report["interfaces"], own["interfaces"], "the interfaces");
             same!(report["addresses"], own["addresses"], "the addresses");
             Ok(())

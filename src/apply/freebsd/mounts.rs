@@ -1,6 +1,7 @@
 //! Mount points, mounts and the devices of devfs.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -132,17 +133,14 @@ pub(super) fn remove_all_made(root: &Path, created: &[PathBuf]) -> Result<()> {
         return Ok(());
     }
     let own = std::fs::canonicalize(root).unwrap_or_else(|_| root.into());
-    let find_view = |all: &[sys::Mount]| {
-        let view = all.iter().find(|m| m.fstype == "nullfs" && m.on == own);
-        view.map(|m| m.from.clone())
-    };
-    let list = || sys::all().doing("list", "the mounted file systems");
     // The view may be read-only.
-    let lower = find_view(&list()?).unwrap_or_else(|| own.clone());
+    let there = File::open(&own).and_then(|root| sys::of(root.as_fd()));
+    let view = there.ok().filter(|m| m.fstype == "nullfs" && m.on == own);
+    let lower = view.map_or_else(|| own.clone(), |m| m.from);
     // A create that has made its mount points and not yet mounted on them
     // holds the lock.
     let lock = lock_shortly(&lower);
-    let all = list()?;
+    let all = sys::all().doing("list", "the mounted file systems")?;
     let is_view = |m: &&sys::Mount| m.fstype == "nullfs" && m.from == lower;
     if lock.is_none() && all.iter().any(|m| is_view(&m) && m.on != own) {
         return Ok(());
@@ -410,7 +408,9 @@ pub(super) fn unmount(
         ),
         _ => (None, &[] as &[PathBuf]),
     };
-    if let Some(fsid) = fsid {
+    if let Some(fsid) = fsid
+        && !unmount_what_is_there(root, destination, fsid, fstype)
+    {
         let all = sys::all().doing("list", "the mounted file systems")?;
         // Ids are given anew after a boot: what is not in this root is not it.
         let top = std::fs::canonicalize(root).unwrap_or_else(|_| root.into());
@@ -427,6 +427,16 @@ pub(super) fn unmount(
         }
     }
     remove_all_made(root, created)
+}
+
+/// Unmounts what is on the destination, if it is this mount and nothing holds
+/// it. That is all but always so, and the list of all mounts, of which there may
+/// be thousands, need not be asked for.
+fn unmount_what_is_there(root: &Path, destination: &Path, fsid: [i32; 2], fstype: &str) -> bool {
+    let top = std::fs::canonicalize(root).unwrap_or_else(|_| root.into());
+    hidden(root, destination, fsid, fstype)
+        .filter(|there| there.fsid != NO_ID && there.on.starts_with(&top))
+        .is_some_and(|there| sys::unmount(there.fsid, false).is_ok())
 }
 
 /// The id of a mount that a jail may not see, as the jail is told it.

@@ -15,14 +15,12 @@ use crate::error::{Error, Result};
 use crate::plan::ephemeral;
 
 /// The options that `features` lists: those that have an effect whatever the
-/// file system is, and those of devfs and tmpfs that brig reads itself. Others
-/// are handed to nmount(2).
+/// file system is. Others are handed to nmount(2).
 pub fn known_options() -> Vec<&'static str> {
     vec![
         "async",
         "atime",
         "exec",
-        "mode",
         "noatime",
         "noexec",
         "nosuid",
@@ -36,10 +34,7 @@ pub fn known_options() -> Vec<&'static str> {
         "rro",
         "rrw",
         "rsuid",
-        "rule",
-        "ruleset",
         "rw",
-        "size",
         "suid",
         "sync",
         "tmpcopyup",
