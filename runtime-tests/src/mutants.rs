@@ -706,7 +706,12 @@ pub const MUTANTS: &[Mutant] = &[
             "lifecycle/environment-is-there-after-create",
             "filesystems/*",
             "freebsd/fdescfs",
+            "freebsd/relative-destination",
         ],
+    ),
+    freebsd(
+        "set /freebsd/jail/host \"new\"",
+        &["freebsd/host-inherit-with-a-hostname"],
     ),
     // ------------------------------------------------ Linux
     linux("drop /linux/namespaces/0", &["namespaces/new"]),

@@ -422,17 +422,24 @@ pub const CASES: &[Case] = &[
         name: "freebsd/host-inherit-with-a-hostname",
         platforms: FreeBsd,
         section: JAIL,
-        says: "host inherit beside a hostname is refused, or the host's name stays what it is.",
+        says: "host inherit beside a hostname is refused, or the container has the host's name.",
         run: |t| {
             let before = nix::unistd::gethostname()?;
             let bundle = t
-                .waiting()?
+                .bundle()?
+                .acts(&["report"])
                 .set("/freebsd/jail/host", json!("inherit"))
                 .set("/hostname", json!("other.example"));
-            let (call, ..) = t.create_call(&bundle, &[])?;
-            call.run()?;
+            let (call, id, pid_file) = t.create_call(&bundle, &[])?;
+            let run = call.run()?;
             same!(nix::unistd::gethostname()?, before, "the host's name");
-            Ok(())
+            if run.code != 0 {
+                return t.nothing_left();
+            }
+            let c = Container::made(t, id, &pid_file, &run)?;
+            c.start()?;
+            let name = json!(before.to_string_lossy());
+            c.await_output(&format!("\"hostname\":{name}"))
         },
     },
     Case {
