@@ -48,12 +48,17 @@ pub fn command(session: &Session, args: &Gc) -> Result<()> {
     }
 }
 
-/// Why nobody can need the container any more; None for one that somebody may.
-/// A stopped container of this boot stays: its engine deletes it.
+/// As [`why`]; None for one that a command is at work on.
 fn leftover(directory: &Directory) -> Option<&'static str> {
     if directory.is_locked() {
         return None;
     }
+    why(directory)
+}
+
+/// Why nobody can need the container any more; None for one that somebody may.
+/// A stopped container of this boot stays: its engine deletes it.
+fn why(directory: &Directory) -> Option<&'static str> {
     match directory.load() {
         Ok(state) if state.boot != sys::boot_id() => Some("the host was rebooted since"),
         Ok(state) if is_half_made(directory, &state) => Some("its create was killed"),
@@ -79,20 +84,10 @@ fn is_left_by_run(state: &State) -> bool {
 fn reclaim(directory: &Directory) -> Result<()> {
     let lock = directory.lock()?;
     // The wait for the lock may have been a create that ended well.
-    if leftover_locked(directory).is_none() {
+    if why(directory).is_none() {
         return Ok(());
     }
     let state = directory.load().ok();
     let config = Config::parse_copy(&directory.config()).ok();
     delete::remove(directory, state.as_ref(), config.as_ref(), lock)
-}
-
-fn leftover_locked(directory: &Directory) -> Option<()> {
-    match directory.load() {
-        Ok(state) => {
-            let is_old = state.boot != sys::boot_id() || is_half_made(directory, &state);
-            (is_old || is_left_by_run(&state)).then_some(())
-        }
-        Err(_) => directory.exists().then_some(()),
-    }
 }
