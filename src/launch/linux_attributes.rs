@@ -1,6 +1,7 @@
 //! Attributes of a process on Linux: scheduling, limits, labels, capabilities.
 
 use std::fs;
+use std::ops::RangeInclusive;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -79,17 +80,20 @@ pub(super) fn scheduling(process: &Process, is_init: bool) -> Result<()> {
     Ok(())
 }
 
+/// The ranges of a list like 0-3,7.
+fn ranges(list: &str) -> Option<Vec<RangeInclusive<usize>>> {
+    let parts = list.split(',').map(str::trim).filter(|p| !p.is_empty());
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    parts.map(range).collect()
+}
+
 fn cpu_set(list: &str) -> Option<CpuSet> {
     let mut set = CpuSet::new();
-    for part in list
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        for cpu in first.parse::<usize>().ok()?..=last.parse::<usize>().ok()? {
-            set.set(cpu).ok()?;
-        }
+    for cpu in ranges(list)?.into_iter().flatten() {
+        set.set(cpu).ok()?;
     }
     Some(set)
 }
@@ -139,14 +143,12 @@ pub(super) fn memory_policy(config: &Config) -> Result<()> {
 fn node_mask(list: &str) -> Option<Vec<libc::c_ulong>> {
     const WORD: usize = libc::c_ulong::BITS as usize;
     let mut mask = Vec::new();
-    for part in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (first.parse::<usize>().ok()?, last.parse::<usize>().ok()?);
+    for range in ranges(list)? {
         // More nodes than any kernel has (MAX_NUMNODES).
-        if first > last || last >= 1 << 12 {
+        if range.is_empty() || *range.end() >= 1 << 12 {
             return None;
         }
-        for node in first..=last {
+        for node in range {
             let (word, bit) = (node / WORD, node % WORD);
             if mask.len() <= word {
                 mask.resize(word + 1, 0);
