@@ -57,3 +57,20 @@ install_over() {
 	mkdir -p "$(dirname "$2")"
 	cp "$1" "$2.new.$$" && mv -f "$2.new.$$" "$2"
 }
+
+# debian_packages TEST PACKAGE...: installs those that are missing. A service
+# that a package starts is none of the test's: it has its own.
+debian_packages() {
+	test=$1
+	shift
+	missing=
+	for package; do
+		dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing="$missing $package"
+	done
+	[ -n "$missing" ] || return 0
+	say "$test: installing:$missing"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -q
+	# shellcheck disable=SC2086
+	RUNLEVEL=1 apt-get install -y --no-install-recommends $missing </dev/null
+}

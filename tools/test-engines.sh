@@ -10,18 +10,7 @@ cd "$(dirname "$0")/.."
 [ "$system" = Linux ] || die "the engines' packages are Debian's; on FreeBSD see docs/engines.md"
 [ "$(id -u)" = 0 ] || die "containers are made by root; run it as root"
 
-missing=
-for package in podman conmon catatonit buildah containerd runc crun busybox-static bsdutils; do
-	dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing="$missing $package"
-done
-if [ -n "$missing" ]; then
-	say "test-engines: installing:$missing"
-	export DEBIAN_FRONTEND=noninteractive
-	apt-get update -q
-	# A service that a package starts is none of this test's: it has its own.
-	# shellcheck disable=SC2086
-	RUNLEVEL=1 apt-get install -y --no-install-recommends $missing </dev/null
-fi
+debian_packages test-engines podman conmon catatonit buildah containerd runc crun busybox-static bsdutils
 
 [ -n "${BRIG:-}" ] && [ -n "${SHIM:-}" ] || tools/deps.sh build
 if [ -z "${BRIG:-}" ]; then

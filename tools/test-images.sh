@@ -9,18 +9,7 @@ cd "$(dirname "$0")/.."
 [ "$system" = Linux ] || die "the tools' packages are Debian's"
 [ "$(id -u)" = 0 ] || die "owners and devices are made by root; run it as root"
 
-missing=
-for package in skopeo umoci podman buildah containerd runc libarchive-tools attr libcap2-bin busybox-static; do
-	dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing="$missing $package"
-done
-if [ -n "$missing" ]; then
-	say "test-images: installing:$missing"
-	export DEBIAN_FRONTEND=noninteractive
-	apt-get update -q
-	# A service that a package starts is none of this test's: it has its own.
-	# shellcheck disable=SC2086
-	RUNLEVEL=1 apt-get install -y --no-install-recommends $missing </dev/null
-fi
+debian_packages test-images skopeo umoci podman buildah containerd runc libarchive-tools attr libcap2-bin busybox-static
 tools/deps.sh build
 cargo_environment
 [ -z "${BRIG:-}" ] || set -- --brig "$BRIG" "$@"
