@@ -8,6 +8,8 @@
 //! of its own, and the host must be as before when it is over.
 
 #[cfg(target_os = "freebsd")]
+mod datasets;
+#[cfg(target_os = "freebsd")]
 mod descriptors;
 #[cfg(target_os = "freebsd")]
 mod devices;
@@ -33,6 +35,7 @@ mod support;
 #[cfg(target_os = "freebsd")]
 fn main() -> std::process::ExitCode {
     let groups: &[&[support::Case]] = &[
+        datasets::CASES,
         descriptors::CASES,
         devices::CASES,
         ephemeral::CASES,

@@ -32,6 +32,26 @@ macro_rules! check {
     };
 }
 
+/// Why a case cannot run on this host: it counts as skipped, not as passed.
+#[derive(Debug)]
+struct Skipped(String);
+
+impl std::fmt::Display for Skipped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Skipped {}
+
+/// Ends a case that this host cannot run.
+pub fn skipped<T>(why: impl Into<String>) -> Outcome<T> {
+    Err(Box::new(Skipped(why.into())))
+}
+
+/// The exit status of a case that was skipped.
+const SKIPPED: u8 = 77;
+
 /// How long one case may take: the guest is emulated, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(900);
 
@@ -72,7 +92,7 @@ pub fn run(groups: &[&[Case]]) -> ExitCode {
         eprintln!("containers are made by root");
         return ExitCode::FAILURE;
     }
-    let (mut passed, mut failed) = (0, Vec::new());
+    let (mut passed, mut skipped, mut failed) = (0, 0, Vec::new());
     let mut before = host();
     for case in all() {
         if !words.is_empty() && !words.iter().any(|word| case.name.contains(word.as_str())) {
@@ -81,7 +101,11 @@ pub fn run(groups: &[&[Case]]) -> ExitCode {
         let began = Instant::now();
         let outcome = spawn(case, &brig, policy.as_deref());
         let after = host();
-        let mut text = outcome.err().map(|e| e.to_string()).unwrap_or_default();
+        let (mut text, why) = match outcome {
+            Ok(()) => (String::new(), None),
+            Err(e) if e.is::<Skipped>() => (String::new(), Some(e)),
+            Err(e) => (e.to_string(), None),
+        };
         for (sign, left) in [
             ("+", after.difference(&before)),
             ("-", before.difference(&after)),
@@ -91,7 +115,10 @@ pub fn run(groups: &[&[Case]]) -> ExitCode {
             }
         }
         let seconds = began.elapsed().as_secs_f32();
-        if text.is_empty() {
+        if let (true, Some(why)) = (text.is_empty(), why) {
+            skipped += 1;
+            println!("skip {}: {why}", case.name);
+        } else if text.is_empty() {
             passed += 1;
             println!("ok   {} ({seconds:.1} s)", case.name);
         } else {
@@ -101,7 +128,10 @@ pub fn run(groups: &[&[Case]]) -> ExitCode {
             before = host();
         }
     }
-    println!("freebsd: {passed} passed, {} failed", failed.len());
+    println!(
+        "freebsd: {passed} passed, {} failed, {skipped} skipped",
+        failed.len()
+    );
     if failed.is_empty() && passed > 0 {
         ExitCode::SUCCESS
     } else {
@@ -133,6 +163,9 @@ fn spawn(case: &Case, brig: &Path, policy: Option<&Path>) -> Outcome {
     let said = fs::read_to_string(&log)?;
     fs::remove_file(&log)?;
     check!(ended, "it takes more than {LIMIT:?}: {said}");
+    if status.code() == Some(i32::from(SKIPPED)) {
+        return skipped(said.trim());
+    }
     check!(status.success(), "{}", said.trim());
     Ok(())
 }
@@ -158,7 +191,11 @@ fn in_own_process(case: &Case, brig: PathBuf, policy: Option<PathBuf>) -> ExitCo
         }
         Err(error) => {
             println!("{error}");
-            ExitCode::FAILURE
+            if error.is::<Skipped>() {
+                ExitCode::from(SKIPPED)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -274,7 +311,7 @@ fn until_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
 
 /// The programs of a container's root, which are one static file.
 const PROGRAMS: &str = "cat chflags chmod date df echo hostname id ifconfig kill ls mkdir mount \
-    ping ps pwd rm sh sleep stty sysctl tail test touch umount";
+    ping ps pwd rm sh sleep stty sysctl tail test touch umount zfs";
 
 impl Test {
     /// Makes a bundle whose program is `arguments`, with devfs on /dev, and
@@ -462,6 +499,14 @@ impl Test {
     /// Whether jails say which container they are, in the same way.
     pub fn has_meta(&self) -> Outcome<bool> {
         self.is_on("jailMeta")
+    }
+
+    /// For a case about what jails say of themselves.
+    pub fn needs_meta(&self) -> Outcome {
+        if self.has_meta()? {
+            return Ok(());
+        }
+        skipped("jails say nothing of themselves here")
     }
 
     fn is_on(&self, key: &str) -> Outcome<bool> {
