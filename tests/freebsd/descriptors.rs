@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::jail::{with_lo1, with_pair};
 use super::support::{Case, Outcome, Test, host, jls, mount, sh, until};
 use crate::check;
 
@@ -46,6 +47,10 @@ pub const CASES: &[Case] = &[
     Case {
         name: "descriptors/orphan-delete",
         run: orphan_delete,
+    },
+    Case {
+        name: "descriptors/orphan-network",
+        run: orphan_network,
     },
     Case {
         name: "descriptors/orphan-of-others",
@@ -377,9 +382,7 @@ fn orphan_gc(t: &Test) -> Outcome {
 /// `delete --force` of an orphan's id takes it too, and a new container can
 /// have the id.
 fn orphan_delete(t: &Test) -> Outcome {
-    if !t.has_meta()? {
-        return Ok(());
-    }
+    t.needs_meta()?;
     let before = host();
     let bundle = rich(t, "b", false)?;
     t.up(&bundle, "a")?;
@@ -392,12 +395,56 @@ fn orphan_delete(t: &Test) -> Outcome {
     t.down("a")
 }
 
+/// Addresses that were added for an orphan go with it, and the interfaces of
+/// its network stack come back; nobody inside a jail has a say in it.
+fn orphan_network(t: &Test) -> Outcome {
+    t.needs_meta()?;
+    with_lo1(|| {
+        with_pair(|_, other| {
+            sh("ifconfig lo1 inet 10.8.0.7/32 alias")?;
+            let before = host();
+            let bundle = t.sleeping("b", |c| {
+                c["freebsd"]["jail"] = json!({
+                    "ip4Addr": ["10.8.0.1"], "ip6Addr": ["fd00::8"], "interface": "lo1"
+                });
+            })?;
+            let stack = t.sleeping("s", |c| {
+                c["freebsd"]["jail"] = json!({"vnet": "new", "vnetInterfaces": [other]});
+            })?;
+            t.up(&bundle, "a")?;
+            t.up(&stack, "s")?;
+            check!(sh("ifconfig lo1")?.contains("10.8.0.1"), "no address");
+            fs::remove_dir_all(t.state())?;
+            t.ok(&["gc"])?;
+            until("the interface is back", || {
+                sh("ifconfig -l").is_ok_and(|all| all.contains(other))
+            })?;
+            let left: Vec<_> = host().symmetric_difference(&before).cloned().collect();
+            check!(left.is_empty(), "{left:?}");
+
+            // A jail below another one may have been made by who is in there.
+            let directory = t.state().join("x");
+            let step = "address 10.8.0.7 lo1";
+            sh(&format!(
+                "jail -c name=brigother path=/ persist children.max=1 && \
+                 jail -c name=brigother.x path=/ persist meta.brig=x \
+                 meta.brig.jail=brigother.x meta.brig.directory={} 'meta.brig.host={step}'",
+                directory.display()
+            ))?;
+            let said = t.ok(&["gc"]);
+            let stays = sh("ifconfig lo1")?.contains("10.8.0.7");
+            sh("jail -r brigother")?;
+            check!(said?.contains("x: its state is gone"), "gc left it");
+            check!(stays, "an address of the host went");
+            Ok(())
+        })
+    })
+}
+
 /// gc takes no jail of another state directory, none that a runtime inside a
 /// jail made, and unmounts nothing where another jail lives.
 fn orphan_of_others(t: &Test) -> Outcome {
-    if !t.has_meta()? {
-        return Ok(());
-    }
+    t.needs_meta()?;
     let bundle = rich(t, "b", false)?;
     let state = t.state();
     let directory = state.join("x");

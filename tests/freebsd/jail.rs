@@ -260,7 +260,8 @@ fn addresses(t: &Test) -> Outcome {
 }
 
 /// Does something while the host has an interface lo1.
-fn with_lo1(act: impl FnOnce() -> Outcome) -> Outcome {
+/// Does something while the host has an interface lo1.
+pub fn with_lo1(act: impl FnOnce() -> Outcome) -> Outcome {
     sh("ifconfig lo1 create up")?;
     let outcome = act();
     sh("ifconfig lo1 destroy")?;
@@ -724,7 +725,7 @@ fn alias_of_others(t: &Test) -> Outcome {
 }
 
 /// Does something while the host has a pair of interfaces.
-fn with_pair(act: impl FnOnce(&str, &str) -> Outcome) -> Outcome {
+pub fn with_pair(act: impl FnOnce(&str, &str) -> Outcome) -> Outcome {
     let one = sh("ifconfig epair create")?;
     let other = format!("{}b", one.trim_end_matches('a'));
     let outcome = act(&one, &other);

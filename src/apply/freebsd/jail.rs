@@ -15,7 +15,7 @@ use super::devices;
 use crate::apply::Outcome;
 use crate::error::{Context, Error, Result};
 use crate::plan::freebsd::limits::near;
-use crate::plan::freebsd::{META_ID, Parameter, Value};
+use crate::plan::freebsd::{Parameter, Value, meta};
 use crate::sys::freebsd::sysctl::{self, Description};
 use crate::sys::freebsd::{Fault, jail as sys, process};
 
@@ -448,9 +448,9 @@ fn is_made_by_us(jid: i32, path: &Path, parameters: &[Parameter]) -> Result<bool
         (Ok(wanted), Ok(own)) => wanted == own,
         _ => Path::new(&own) == path,
     };
-    let wanted = parameters.iter().find(|p| p.name == META_ID);
+    let wanted = parameters.iter().find(|p| p.name == meta::ID);
     // A jail that may not have what nobody asked for has no mark.
-    let mark = entry(jid, META_ID).filter(|mark| !mark.is_empty());
+    let mark = entry(jid, meta::ID).filter(|mark| !mark.is_empty());
     let other = match (wanted, mark) {
         (Some(wanted), Some(mark)) => wanted.value.to_string() != mark,
         (None, Some(_)) | (_, None) => false,
@@ -460,7 +460,8 @@ fn is_made_by_us(jid: i32, path: &Path, parameters: &[Parameter]) -> Result<bool
 
 /// One entry of a jail's meta; none where the kernel keeps none.
 pub(super) fn entry(jid: i32, key: &str) -> Option<String> {
-    let (_, values) = sys::get(("jid", jid.to_ne_bytes().to_vec()), &[(key, 1024)]).ok()?;
+    let key = (key, meta::ROOM);
+    let (_, values) = sys::get(("jid", jid.to_ne_bytes().to_vec()), &[key]).ok()?;
     values.first().map(|value| text(value))
 }
 

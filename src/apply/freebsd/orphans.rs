@@ -8,7 +8,8 @@ use super::{devices, jail, mounts};
 use crate::apply::Outcome;
 use crate::container::Orphan;
 use crate::error::{Context, Error, Result};
-use crate::plan::freebsd::{META_BUNDLE, META_DIRECTORY, META_ID, META_JAIL};
+use crate::plan::Step as AnyStep;
+use crate::plan::freebsd::{Step, meta};
 use crate::sys::freebsd::{mount, rctl};
 
 /// The jails that say of themselves that their container is in the state
@@ -22,11 +23,11 @@ pub fn orphans(root: &Path) -> Result<Vec<Orphan>> {
     let mut found = Vec::new();
     for (jid, name) in jail::all()? {
         let entry = |key| jail::entry(jid, key).filter(|value| !value.is_empty());
-        let (Some(id), Some(directory)) = (entry(META_ID), entry(META_DIRECTORY)) else {
+        let (Some(id), Some(directory)) = (entry(meta::ID), entry(meta::DIRECTORY)) else {
             continue;
         };
         let directory = PathBuf::from(directory);
-        let is_ours = directory == root.join(&id) && entry(META_JAIL).as_ref() == Some(&name);
+        let is_ours = directory == root.join(&id) && entry(meta::JAIL).as_ref() == Some(&name);
         // The journal is there before the jail is, and longer.
         if !is_ours || directory.join("journal").exists() {
             continue;
@@ -36,7 +37,7 @@ pub fn orphans(root: &Path) -> Result<Vec<Orphan>> {
         };
         found.push(Orphan {
             id,
-            bundle: entry(META_BUNDLE).unwrap_or_default().into(),
+            bundle: entry(meta::BUNDLE).unwrap_or_default().into(),
             directory,
             jail: name,
             jid,
@@ -47,14 +48,25 @@ pub fn orphans(root: &Path) -> Result<Vec<Orphan>> {
     Ok(found)
 }
 
-/// Removes the jail, its limits, and the mounts below its root that are hidden
-/// from df(1) as brig makes them, unless another jail is there too.
+/// Removes the jail, its limits, its addresses, and the mounts below its root
+/// that are hidden from df(1) as brig makes them, unless another jail is there
+/// too. Interfaces and datasets are taken back first.
 ///
 /// # Errors
 /// What could not be taken away; the jail is gone by then.
 pub fn reclaim(orphan: &Orphan, range: (u32, u32)) -> Result<()> {
     if let Some(held) = jail::hold(&orphan.jail, Some(orphan.jid))? {
+        let said = jail::entry(orphan.jid, meta::HOST).unwrap_or_default();
+        let (addresses, given): (Vec<_>, Vec<_>) = meta::left_on_host(&orphan.jail, &said)
+            .into_iter()
+            .partition(|step| matches!(step, Step::Alias { .. }));
+        for step in given.into_iter().rev() {
+            super::revert(&AnyStep::Freebsd(step), None)?;
+        }
         jail::end(&held, &orphan.jail)?;
+        for step in addresses {
+            super::revert(&AnyStep::Freebsd(step), None)?;
+        }
     }
     let limits = rctl::remove(&format!("jail:{}", orphan.jail));
     match limits {

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::meta;
 use super::{Input, Step};
 use crate::config::Ignored;
 use crate::config::annotations::{self, JAIL_PREFIX, PARENT_JAIL};
@@ -113,8 +114,8 @@ pub(super) fn plan(input: &Input, rootfs: &Path, ignored: &mut Vec<Ignored>) -> 
     source.enforce_statfs(&jail, engine)?;
     source.allow(&jail, engine, &mut modules)?;
     source.others(&mut modules)?;
-    source.meta(&name);
-    let parameters = source.set;
+    let mut parameters = source.set;
+    parameters.extend(meta::whose(input, &name));
     Ok(Planned {
         name,
         parent,
@@ -555,7 +556,7 @@ impl Source<'_> {
                 continue;
             }
             let at = annotations::path(&key);
-            if RESERVED.contains(&name) || name == META_ID || name.starts_with("meta.brig.") {
+            if RESERVED.contains(&name) || name == meta::ID || name.starts_with("meta.brig.") {
                 return Err(Error::property(at, "is brig's own to set"));
             }
             let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -582,36 +583,7 @@ impl Source<'_> {
         }
         Ok(())
     }
-
-    /// The owner's mark, by which a jail can be told from another one of the
-    /// same name, and found without brig's state (FreeBSD 15).
-    fn meta(&mut self, name: &str) {
-        if self.input.host.osreldate < 1_500_000 || !self.input.policy.jail_meta {
-            return;
-        }
-        self.push_default(META_ID, Value::Text(self.input.id.into()));
-        self.push_default(META_JAIL, Value::Text(name.into()));
-        let paths = [
-            (META_BUNDLE, self.input.bundle),
-            (META_DIRECTORY, self.input.directory),
-        ];
-        for (key, path) in paths {
-            // A line is what separates one entry of a jail's meta from the next.
-            if let Some(path) = path.to_str().filter(|path| !path.contains('\n')) {
-                self.push_default(key, Value::Text(path.into()));
-            }
-        }
-    }
 }
-
-/// The parameter that holds the container's id.
-pub const META_ID: &str = "meta.brig";
-/// The parameter that holds the bundle's path.
-pub const META_BUNDLE: &str = "meta.brig.bundle";
-/// The parameter that holds the path of the container's state.
-pub const META_DIRECTORY: &str = "meta.brig.directory";
-/// The parameter that holds the jail's full name, as the one who made it has it.
-pub const META_JAIL: &str = "meta.brig.jail";
 
 fn is_fstype(kind: &str) -> bool {
     !kind.is_empty()

@@ -7,6 +7,7 @@ mod ignored;
 mod jail;
 pub mod limits;
 mod linux;
+pub mod meta;
 mod mounts;
 mod network;
 mod process;
@@ -25,8 +26,6 @@ use super::{Input, Plan};
 use crate::error::{Error, Result};
 use crate::host::Os;
 pub use devfs::Rule;
-#[cfg(target_os = "freebsd")]
-pub use jail::{META_BUNDLE, META_DIRECTORY, META_ID, META_JAIL};
 pub use jail::{Parameter, Value};
 pub use limits::Limit;
 #[cfg(target_os = "freebsd")]
@@ -174,7 +173,7 @@ pub fn plan(input: &Input) -> Result<Plan> {
     ignored::check(input, &mut ignored)?;
     process::check(input)?;
 
-    let jail = jail::plan(input, &rootfs, &mut ignored)?;
+    let mut jail = jail::plan(input, &rootfs, &mut ignored)?;
     let mounts = mounts::plan(input, &rootfs, &mut ignored)?;
     let network = network::plan(input, &jail.name, &mut ignored)?;
     let limits = limits::plan(input, &jail.name, &mut ignored)?;
@@ -182,6 +181,9 @@ pub fn plan(input: &Input) -> Result<Plan> {
     let range = input.policy.devfs_range;
     let own_rules = devfs::of_jail(&jail, &mounts.steps, range);
     let datasets = datasets::plan(input, &jail.name)?;
+    let on_host = [&network.before, &network.after, &datasets.after];
+    let on_host = meta::on_host(input, &jail.name, on_host.into_iter().flatten());
+    jail.parameters.extend(on_host);
 
     let mut steps = jail.modules;
     let linux = linux::modules(input, &mounts.steps);

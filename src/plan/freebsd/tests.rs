@@ -567,6 +567,7 @@ fn jail_conf_is_what_an_administrator_would_write() {
     meta.brig.jail = "web";
     meta.brig.bundle = "/b";
     meta.brig.directory = "/var/run/brig/web";
+    meta.brig.host = "interface e0b";
     vnet.interface += "e0b";
     exec.created += "rctl -a jail:web:maxproc:deny=5";
     exec.start = "/bin/sh -c 'echo '\\''hi'\\'''";
