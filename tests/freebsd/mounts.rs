@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::support::{Case, Outcome, Test, sh};
+use super::support::{Case, Outcome, Test, sh, skipped, until};
 use crate::check;
 
 pub const CASES: &[Case] = &[
@@ -17,6 +17,10 @@ pub const CASES: &[Case] = &[
     Case {
         name: "mounts/ufs",
         run: ufs,
+    },
+    Case {
+        name: "mounts/nfs",
+        run: nfs,
     },
     Case {
         name: "mounts/pseudo",
@@ -106,6 +110,79 @@ fn ufs(t: &Test) -> Outcome {
         Ok(())
     });
     sh(&format!("mdconfig -d -u {disk}"))?;
+    outcome
+}
+
+/// An export of this host's own server, by name and by address; a server that
+/// is not there is one line.
+fn nfs(t: &Test) -> Outcome {
+    let served = t.dir.join("served");
+    std::fs::create_dir_all(served.join("inner"))?;
+    std::fs::write(served.join("file"), "from the server\n")?;
+    let at = |c: &mut Value, source: String, options: Value| {
+        let mount =
+            json!({"destination": "/net", "type": "nfs", "source": source, "options": options});
+        add(c, json!([mount]));
+    };
+    let bundle = t.sleeping("none", |c| {
+        at(c, "127.0.0.1:/x".into(), json!(["port=9"]));
+    })?;
+    let words = [
+        "127.0.0.1:/x",
+        "no server answers at 127.0.0.1:9",
+        "ECONNREFUSED",
+    ];
+    let asked = t.refused(&["create", "-b", &bundle.to_string_lossy(), "n"], &words);
+    match asked {
+        Err(e) if e.to_string().contains("kldload nfscl") => {
+            return skipped("this kernel has no NFS client");
+        }
+        other => other?,
+    };
+    if sh("kldload -n nfsd && test -x /usr/sbin/nfsd -a -x /usr/sbin/mountd").is_err() {
+        return skipped("there is no NFS server");
+    }
+    let exports = t.dir.join("exports");
+    std::fs::write(
+        &exports,
+        format!(
+            "V4: {0}\n{0} -alldirs -maproot=root -network 127.0.0.0/8\n",
+            served.display()
+        ),
+    )?;
+    // Version 4 alone needs no rpcbind(8).
+    sh(&format!(
+        "sysctl vfs.nfsd.server_min_nfsvers=4 >/dev/null; mountd -R {} && nfsd -R -t -n 2",
+        exports.display()
+    ))?;
+    let outcome = (|| {
+        until("the server listens", || {
+            sh("sockstat -4l | grep -q :2049").is_ok()
+        })?;
+        for (source, options) in [
+            ("127.0.0.1:/", json!([])),
+            ("localhost:/inner", json!(["vers=4.1", "ro", "soft"])),
+        ] {
+            let bundle = t.sleeping("b", |c| at(c, source.into(), options.clone()))?;
+            t.up(&bundle, "a")?;
+            if source.ends_with("inner") {
+                let write = t.output(&["exec", "a", "touch", "/net/new"])?;
+                check!(!write.status.success(), "{source}: it is not read-only");
+            } else {
+                let said = t.ok(&["exec", "a", "cat", "/net/file"])?;
+                check!(said == "from the server", "{said}");
+                t.ok(&["exec", "a", "sh", "-c", "echo back > /net/back"])?;
+                let back = std::fs::read_to_string(served.join("back"))?;
+                check!(back == "back\n", "{back}");
+            }
+            let listed = sh("mount -p -t nfs")?;
+            check!(listed.contains(source.trim_end_matches('/')), "{listed}");
+            t.down("a")?;
+            check!(sh("mount -p -t nfs")?.is_empty(), "it is mounted still");
+        }
+        Ok(())
+    })();
+    sh("pkill nfsd; pkill mountd; true")?;
     outcome
 }
 

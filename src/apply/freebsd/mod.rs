@@ -9,13 +9,14 @@ mod limits;
 mod linux;
 mod mounts;
 mod network;
+mod nfs;
 mod orphans;
 
 use super::Outcome;
 use super::journal::Entry;
 use crate::error::{Context, Error, Result};
 use crate::plan::Step as AnyStep;
-use crate::plan::freebsd::Step;
+use crate::plan::freebsd::{NFS_MODULE, Step};
 use crate::sys::freebsd as sys;
 
 pub use jail::{descendants, find, hold, own_jails, processes_in, without_descriptors};
@@ -196,14 +197,18 @@ pub fn revert_after_boot(step: &AnyStep, outcome: Option<&Outcome>, all: &[Entry
 
 /// Loads a kernel module unless the parameter that it brings is there, or for
 /// no parameter unless the kernel has the feature of the module's name, as for
-/// the two that run Linux programs.
+/// the two that run Linux programs and for NFS.
 fn module(name: &str, parameter: Option<&str>) -> Result<Outcome> {
     let feature = || sys::sysctl::number(&format!("kern.features.{name}")) == Some(1);
     let is_there = || parameter.map_or_else(feature, jail::is_parameter);
     if is_there() {
         return Ok(Outcome::Kept);
     }
-    let purpose = parameter.unwrap_or("Linux programs");
+    let purpose = match parameter {
+        Some(parameter) => parameter,
+        None if name == NFS_MODULE => "NFS",
+        None => "Linux programs",
+    };
     sys::load_module(name)
         .doing(
             "load the kernel module",

@@ -16,9 +16,10 @@ use nix::unistd::fchdir;
 use super::copy::copy_tree;
 use super::devices;
 use super::inroot::{Lookup, look_up, made_before, make_missing, remove_made};
+use super::nfs;
 use crate::apply::Outcome;
 use crate::error::{Context, Error, Result};
-use crate::sys::freebsd::mount as sys;
+use crate::sys::freebsd::mount::{self as sys, Value};
 
 /// What is to be mounted.
 pub(super) struct Wanted<'a> {
@@ -347,18 +348,31 @@ fn within<T>(directory: &OwnedFd, act: impl FnOnce() -> Result<T>) -> Result<T> 
 }
 
 fn call(wanted: &Wanted, on: &OsStr) -> Result<()> {
-    let mut options = vec![
-        ("fstype", Some(OsStr::new(wanted.fstype))),
-        ("fspath", Some(on)),
-    ];
-    if let Some(source) = wanted.source {
-        options.push(("from", Some(source.as_os_str())));
+    let text = |text| Value::Text(OsStr::new(text));
+    let mut options = vec![("fstype", text(wanted.fstype)), ("fspath", Value::Text(on))];
+    let export = match wanted.source {
+        Some(source) if wanted.fstype == "nfs" => {
+            Some(nfs::find(source, wanted.options).map_err(|cause| fault(wanted, cause))?)
+        }
+        _ => None,
+    };
+    match (&export, wanted.source) {
+        (Some(export), _) => options.extend([
+            ("hostname", text(&export.source)),
+            ("dirpath", text(&export.directory)),
+            ("addr", Value::Bytes(&export.address)),
+            ("nfsv4", Value::Switch),
+        ]),
+        (None, Some(source)) => options.push(("from", Value::Text(source.as_os_str()))),
+        (None, None) => {}
     }
     for option in wanted.options {
-        options.push(match option.split_once('=') {
-            Some((name, value)) => (name, Some(OsStr::new(value))),
-            None => (option.as_str(), None),
-        });
+        match option.split_once('=') {
+            // It is in the address.
+            Some(("port", _)) if export.is_some() => {}
+            Some((name, value)) => options.push((name, text(value))),
+            None => options.push((option.as_str(), Value::Switch)),
+        }
     }
     let mut tries = 0;
     loop {

@@ -10,6 +10,7 @@ mod linux;
 pub mod meta;
 mod mounts;
 mod network;
+mod nfs;
 mod process;
 mod show;
 #[cfg(test)]
@@ -31,6 +32,8 @@ pub use limits::Limit;
 #[cfg(target_os = "freebsd")]
 pub use linux::{interpreter, module_for};
 pub use mounts::known_options;
+#[cfg(target_os = "freebsd")]
+pub use nfs::{MODULE as NFS_MODULE, export};
 #[cfg(target_os = "freebsd")]
 #[cfg_attr(
     not(target_os = "freebsd"),
@@ -187,7 +190,8 @@ pub fn plan(input: &Input) -> Result<Plan> {
 
     let mut steps = jail.modules;
     let linux = linux::modules(input, &mounts.steps);
-    for module in linux.into_iter().chain(datasets.modules) {
+    let nfs = nfs::module(&mounts.steps);
+    for module in linux.into_iter().chain(nfs).chain(datasets.modules) {
         if !steps.contains(&module) {
             steps.push(module);
         }

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::Mount;
 
 use super::devfs::{self, Rule};
+use super::nfs;
 use super::{Input, Step};
 use crate::config::Ignored;
 use crate::error::{Error, Result};
@@ -137,7 +138,7 @@ const EVERYWHERE: [&str; 29] = [
 /// What else some file systems know (their manual pages and vfs_getopt(9) in
 /// their sources). The kernel passes over what others do not know, or says
 /// which option that is without saying of which mount.
-const OWN: [(&str, &[&str]); 10] = [
+const OWN: [(&str, &[&str]); 11] = [
     ("nullfs", &["cache", "nocache"]),
     (
         "unionfs",
@@ -168,6 +169,53 @@ const OWN: [(&str, &[&str]); 10] = [
         &["force", "groupquota", "snapshot", "untrusted", "userquota"],
     ),
     ("p9fs", &["access", "trans"]),
+    (
+        "nfs",
+        &[
+            "acdirmax",
+            "acdirmin",
+            "acregmax",
+            "acregmin",
+            "actimeo",
+            "allgssname",
+            "conn",
+            "gssname",
+            "hard",
+            "intr",
+            "lockd",
+            "minorversion",
+            "nametimeo",
+            "nconnect",
+            "negnametimeo",
+            "nfsv4",
+            "noac",
+            "nocto",
+            "noconn",
+            "nolockd",
+            "noncontigwr",
+            "noresvport",
+            "oneopenown",
+            "pnfs",
+            "port",
+            "principal",
+            "rdirplus",
+            "readahead",
+            "readdirsize",
+            "resvport",
+            "retrans",
+            "rsize",
+            "sec",
+            "soft",
+            "syskrb5",
+            "tcp",
+            "timeo",
+            "timeout",
+            "tls",
+            "tlscertname",
+            "wcommitsize",
+            "wsize",
+        ],
+    ),
 ];
 
 /// Checks an option against the file system's own, where those are known.
@@ -430,6 +478,9 @@ fn one(
                 }
                 planned.options.push(format!("mode={mode}"));
             }
+            ("nfs", _, _) if let Some(own) = nfs::translated(name, value, &path)? => {
+                planned.options.extend(own)
+            }
             // One of the kernel's own switches would undo the checks above.
             (_, "fstype" | "fspath" | "from" | "target" | "errmsg", _) => {
                 return Err(Error::property(
@@ -504,6 +555,11 @@ fn source(input: &Input, mount: &Mount, fstype: &str, at: &str) -> Result<Option
         }
         (_, Some(source)) if source.as_os_str().as_encoded_bytes().contains(&0) => {
             Err(Error::property(path, "contains a NUL byte"))
+        }
+        ("nfs", source) => {
+            let text = source.as_ref().map(|source| source.to_string_lossy());
+            nfs::check_source(text.as_deref(), &path)?;
+            Ok(source.clone())
         }
         (_, source) => Ok(source.clone()),
     }

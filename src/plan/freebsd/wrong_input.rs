@@ -272,6 +272,11 @@ fn cases() -> Vec<(Json, String)> {
     mount(json!({"destination": at}), ".type");
     mount(json!({"destination": at, "type": "nullfs"}), ".source");
     mount(json!({"destination": at, "type": "unionfs"}), ".source");
+    mount(json!({"destination": at, "type": "nfs"}), ".source");
+    mount(
+        json!({"destination": at, "type": "nfs", "source": "/x"}),
+        ".source",
+    );
     for (kind, option) in [
         ("tmpfs", "size=lots"),
         ("tmpfs", "size=10%"),
@@ -292,10 +297,16 @@ fn cases() -> Vec<(Json, String)> {
         ("procfs", "hidepid=2"),
         ("fdescfs", "links"),
         ("unionfs", "upperdir=/x"),
+        ("nfs", "nfsv3"),
+        ("nfs", "vers=3"),
+        ("nfs", "nfsvers=4.3"),
+        ("nfs", "port=0"),
+        ("nfs", "rsizes=1"),
     ] {
         let options = json!([option]);
+        let source = if kind == "nfs" { "nas:/x" } else { "/x" };
         mount(
-            json!({"destination": at, "type": kind, "source": "/x", "options": options}),
+            json!({"destination": at, "type": kind, "source": source, "options": options}),
             ".options[0]",
         );
     }

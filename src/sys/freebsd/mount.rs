@@ -26,12 +26,22 @@ pub struct Mount {
     pub is_hidden: bool,
 }
 
-/// Mounts with the options given, each a name and perhaps a value, hidden from
-/// df(1) without -a.
+/// The value of an option of nmount(2).
+#[derive(Debug, Clone, Copy)]
+pub enum Value<'a> {
+    /// There is none.
+    Switch,
+    /// Text, which the kernel wants with a NUL at its end.
+    Text(&'a OsStr),
+    /// Bytes as they stand.
+    Bytes(&'a [u8]),
+}
+
+/// Mounts with the options given, hidden from df(1) without -a.
 ///
 /// # Errors
 /// Those of nmount(2), with the kernel's words.
-pub fn mount(options: &[(&str, Option<&OsStr>)]) -> Result<(), Fault> {
+pub fn mount(options: &[(&str, Value)]) -> Result<(), Fault> {
     let einval = |_| Fault {
         errno: Errno::EINVAL,
         message: "an option contains a NUL byte".into(),
@@ -39,12 +49,12 @@ pub fn mount(options: &[(&str, Option<&OsStr>)]) -> Result<(), Fault> {
     let mut pairs = Vec::with_capacity(options.len());
     for (name, value) in options {
         let value = match value {
-            Some(value) => Some(
-                CString::new(value.as_bytes())
-                    .map_err(einval)?
-                    .into_bytes_with_nul(),
-            ),
-            None => None,
+            Value::Switch => None,
+            Value::Text(text) => {
+                let text = CString::new(text.as_bytes()).map_err(einval)?;
+                Some(text.into_bytes_with_nul())
+            }
+            Value::Bytes(bytes) => Some(bytes.to_vec()),
         };
         pairs.push((CString::new(*name).map_err(einval)?, value));
     }

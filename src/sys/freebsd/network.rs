@@ -1,7 +1,7 @@
 //! Interfaces by ioctl (net/if.h, netinet/in_var.h, netinet6/in6_var.h).
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -64,6 +64,8 @@ struct AddressRequest6 {
     rest: [u8; 272 - 28],
 }
 
+const _: () = assert!(size_of::<libc::sockaddr_in>() == 16);
+const _: () = assert!(size_of::<libc::sockaddr_in6>() == 28);
 const _: () = assert!(size_of::<JailRequest>() == 32);
 const _: () = assert!(size_of::<AddressRequest>() == 32);
 const _: () = assert!(size_of::<Alias4>() == 68);
@@ -219,6 +221,31 @@ pub fn holders(address: IpAddr) -> io::Result<Vec<String>> {
     // SAFETY: the list came from getifaddrs and nothing points into it any more.
     unsafe { libc::freeifaddrs(first) };
     Ok(found)
+}
+
+/// An address and its port as the kernel has them (sockaddr_in, sockaddr_in6).
+pub fn socket_address(address: SocketAddr) -> Vec<u8> {
+    let port = address.port().to_be();
+    match address {
+        SocketAddr::V4(v4) => bytes(&libc::sockaddr_in {
+            sin_port: port,
+            ..socket4(*v4.ip())
+        }),
+        SocketAddr::V6(v6) => bytes(&libc::sockaddr_in6 {
+            sin6_port: port,
+            sin6_scope_id: v6.scope_id(),
+            ..socket6(*v6.ip())
+        }),
+    }
+}
+
+fn bytes<T>(address: &T) -> Vec<u8> {
+    // SAFETY: both are made of numbers and byte arrays without padding (their
+    // sizes are those of netinet/in.h), so every byte is written.
+    let bytes = unsafe {
+        std::slice::from_raw_parts(std::ptr::from_ref(address).cast::<u8>(), size_of::<T>())
+    };
+    bytes.to_vec()
 }
 
 fn name(interface: &str) -> io::Result<[u8; NAME]> {
