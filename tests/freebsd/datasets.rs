@@ -37,13 +37,16 @@ fn with_pool(act: impl FnOnce() -> Outcome) -> Outcome {
 }
 
 fn bundle(t: &Test, name: &str, dataset: &str) -> Outcome<std::path::PathBuf> {
-    t.sleeping(name, |c| {
+    let bundle = t.sleeping(name, |c| {
+        c["process"]["env"] = json!(["PATH=/bin:/sbin"]);
         c["freebsd"] = json!({
             "devices": [{"path": "zfs"}],
             "jail": {"enforceStatfs": 1, "allow": {"mount": ["zfs"]}}
         });
         c["annotations"] = json!({"org.freebsd.jail.zfs.dataset": dataset});
-    })
+    })?;
+    t.add_program(&bundle, "/sbin/zfs")?;
+    Ok(bundle)
 }
 
 /// Whether the host may mount the dataset, which it may not while a jail has
@@ -61,8 +64,10 @@ fn delegated(t: &Test) -> Outcome {
     with_pool(|| {
         let own = bundle(t, "b", "brigpool/own")?;
         let plain = t.sleeping("p", |c| {
+            c["process"]["env"] = json!(["PATH=/bin:/sbin"]);
             c["freebsd"]["devices"] = json!([{"path": "zfs"}]);
         })?;
+        t.add_program(&plain, "/sbin/zfs")?;
         t.up(&own, "a")?;
         t.up(&plain, "p")?;
         let all = "zfs list -H -o name";

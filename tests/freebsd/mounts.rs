@@ -166,8 +166,10 @@ fn nfs(t: &Test) -> Outcome {
             let bundle = t.sleeping("b", |c| at(c, source.into(), options.clone()))?;
             t.up(&bundle, "a")?;
             if source.ends_with("inner") {
-                let write = t.output(&["exec", "a", "touch", "/net/new"])?;
+                let write = t.output(&["exec", "a", "sh", "-c", "echo x > /net/new"])?;
                 check!(!write.status.success(), "{source}: it is not read-only");
+                t.ok(&["exec", "a", "ls", "/net"])?;
+                check!(!served.join("inner/new").exists(), "{source}: written");
             } else {
                 let said = t.ok(&["exec", "a", "cat", "/net/file"])?;
                 check!(said == "from the server", "{said}");

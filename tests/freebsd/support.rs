@@ -311,7 +311,7 @@ fn until_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
 
 /// The programs of a container's root, which are one static file.
 const PROGRAMS: &str = "cat chflags chmod date df echo hostname id ifconfig kill ls mkdir mount \
-    ping ps pwd rm sh sleep stty sysctl tail test touch umount zfs";
+    ping ps pwd rm sh sleep stty sysctl tail test touch umount";
 
 impl Test {
     /// Makes a bundle whose program is `arguments`, with devfs on /dev, and
@@ -354,6 +354,16 @@ impl Test {
             serde_json::to_vec_pretty(&config)?,
         )?;
         Ok(bundle)
+    }
+
+    /// Puts a program of the host's with its libraries into a bundle's root.
+    pub fn add_program(&self, bundle: &Path, program: &str) -> Outcome {
+        sh(&format!(
+            "for file in {program} /libexec/ld-elf.so.1 $(ldd -f '%p\\n' {program}); do \
+             mkdir -p {0}$(dirname $file) && cp $file {0}$file || exit; done",
+            bundle.join("rootfs").display()
+        ))
+        .map(drop)
     }
 
     /// A bundle that sleeps.
