@@ -427,8 +427,9 @@ fn orphan_network(t: &Test) -> Outcome {
             let step = "address 10.8.0.7 lo1";
             sh(&format!(
                 "jail -c name=brigother path=/ persist children.max=1 && \
-                 jail -c name=brigother.x path=/ persist meta.brig=x \
+                 jail -c name=brigother.x path={} persist meta.brig=x \
                  meta.brig.jail=brigother.x meta.brig.directory={} 'meta.brig.host={step}'",
+                t.dir.join("s").display(),
                 directory.display()
             ))?;
             let said = t.ok(&["gc"]);

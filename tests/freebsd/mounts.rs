@@ -146,13 +146,13 @@ fn nfs(t: &Test) -> Outcome {
     std::fs::write(
         &exports,
         format!(
-            "V4: {0}\n{0} -alldirs -maproot=root -network 127.0.0.0/8\n",
+            "V4: {0}\n{0} -alldirs -maproot=root 127.0.0.1 ::1\n",
             served.display()
         ),
     )?;
     // Version 4 alone needs no rpcbind(8).
     sh(&format!(
-        "sysctl vfs.nfsd.server_min_nfsvers=4 >/dev/null; mountd -R {} && nfsd -R -t -n 2",
+        "sysctl vfs.nfsd.server_min_nfsvers=4 >/dev/null; mountd -R {} && nfsd -t -n 2",
         exports.display()
     ))?;
     let outcome = (|| {

@@ -359,7 +359,7 @@ impl Test {
     /// Puts a program of the host's with its libraries into a bundle's root.
     pub fn add_program(&self, bundle: &Path, program: &str) -> Outcome {
         sh(&format!(
-            "for file in {program} /libexec/ld-elf.so.1 $(ldd -f '%p\\n' {program}); do \
+            "for file in {program} /libexec/ld-elf.so.1 $(ldd -f '%p\\n' {program} | grep ^/); do \
              mkdir -p {0}$(dirname $file) && cp $file {0}$file || exit; done",
             bundle.join("rootfs").display()
         ))
