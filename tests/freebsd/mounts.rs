@@ -182,7 +182,18 @@ fn nfs(t: &Test) -> Outcome {
             t.down("a")?;
             check!(sh("mount -p -t nfs")?.is_empty(), "it is mounted still");
         }
-        Ok(())
+        // Another file system of the server, which is not among its exports.
+        let other = served.join("other");
+        std::fs::create_dir(&other)?;
+        sh(&format!("mount -t tmpfs tmpfs {}", other.display()))?;
+        let bundle = t.sleeping("o", |c| at(c, "127.0.0.1:/other".into(), json!([])))?;
+        let words = [
+            "127.0.0.1:/other",
+            "the server does not export it to this host",
+        ];
+        let said = t.refused(&["create", "-b", &bundle.to_string_lossy(), "o"], &words);
+        sh(&format!("umount {}", other.display()))?;
+        said.map(drop)
     })();
     sh("pkill nfsd; pkill mountd; true")?;
     outcome

@@ -287,6 +287,12 @@ pub(super) fn mount(wanted: &Wanted, copy_up: bool) -> Result<Outcome> {
             "another process changed the mount point meanwhile",
         ));
     }
+    if wanted.fstype == "nfs"
+        && let Err(cause) = nfs::is_served(now.found.fd.as_fd())
+    {
+        let _ = sys::unmount(mounted.fsid, true);
+        return Err(fault(wanted, cause));
+    }
     if let Some(covered) = covered {
         let copied = copy_tree(covered, open_directory(now.found.fd.as_fd())?);
         if let Err(error) = copied {

@@ -2,8 +2,14 @@
 //! names, and waits for a server that is not there for as long as it takes.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use crate::error::io_name;
 use crate::plan::freebsd::export;
@@ -54,6 +60,22 @@ pub(super) fn find(source: &Path, options: &[String]) -> Result<Found, String> {
         }
     }
     Err(fault)
+}
+
+/// Whether the server serves what was mounted: nmount(2) succeeds for an export
+/// that it keeps from this host, and every use of it then fails.
+///
+/// # Errors
+/// In words, for a cause: it does not. A directory that may not be read is one
+/// that is served.
+pub(super) fn is_served(mounted: BorrowedFd<'_>) -> Result<(), String> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let first = Dir::openat(mounted, ".", flags, Mode::empty())
+        .and_then(|mut directory| directory.iter().next().transpose().map(drop));
+    match first {
+        Err(Errno::EIO | Errno::ESTALE) => Err("the server does not export it to this host".into()),
+        _ => Ok(()),
+    }
 }
 
 fn unreachable(address: SocketAddr, error: &std::io::Error) -> String {
