@@ -1023,6 +1023,39 @@ fn an_interrupt_leaves_nothing() {
     );
 }
 
+/// Two hundred thousand paths in memory that is less than they take.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_does_not_depend_on_the_number_of_files() {
+    use std::io::BufWriter;
+    let work = Work::new("memory");
+    let file = BufWriter::new(File::create(work.at("many.tar")).unwrap());
+    let mut builder = tar::Builder::new(file);
+    for i in 0..200_000 {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(0);
+        header.set_mode(0o644);
+        let name = format!("{}/a-name-of-some-length-{i}", i % 7);
+        builder
+            .append_data(&mut header, name, std::io::empty())
+            .unwrap();
+    }
+    drop(builder.into_inner().unwrap());
+    let packed = |arguments: &str| {
+        let line = format!("ulimit -d 49152; exec \"$0\" pack {arguments}");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &line, env!("CARGO_BIN_EXE_brig")]);
+        let output = command.current_dir(&work.0).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        (String::from_utf8(output.stdout).unwrap(), said)
+    };
+    let (out, _) = packed("--rootfs many.tar --image l:one");
+    assert!(out.contains(": 200008 entries"), "{out}");
+    let (_, said) = packed("--rootfs many.tar --image l:two --base l:one");
+    assert!(said.ends_with("no layer is added\n"), "{said}");
+}
+
 #[test]
 fn a_file_that_changes_is_an_error() {
     let work = Work::new("changes");

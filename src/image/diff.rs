@@ -1,20 +1,50 @@
 //! What a layer has to hold to make one root file system of another.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
 use super::archive::{Kind, Time};
-use super::scan::{Key, Map, Node, Source, parent};
-use super::{Watch, flags};
+use super::listing::{FileId, Key, Listing, Node, ONE_NAME, Paths, parent};
+use super::scan::Source;
+use super::sort::{Numbers, Records, Sorted, Sorter};
+use super::{Watch, flags, go_on};
 use crate::error::Result;
 
 /// Paths for a layer.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Diff {
-    /// Paths that the layer has: what is new or changed, and the directories
-    /// above, without which some tools give them another mode. None means all.
-    pub present: Option<BTreeSet<Key>>,
-    /// Names that are no more, by directory.
-    pub removed: BTreeMap<Key, BTreeSet<Vec<u8>>>,
+    /// Paths that the layer has, by their number in the listing: what is new or
+    /// changed, and the directories above, without which some tools give them
+    /// another mode. None means all.
+    present: Option<Bits>,
+    /// Names that are no more: see [`hidden`].
+    removed: Sorted,
+    is_empty: bool,
+    /// Bytes of the files that the layer has, and the latest time of all files
+    /// in seconds; of a difference only.
+    pub totals: Option<(u64, i64)>,
+}
+
+/// A set of small numbers.
+#[derive(Debug, Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    /// Adds a number; false if it was there.
+    fn insert(&mut self, number: usize) -> bool {
+        let (word, bit) = (number / 64, 1 << (number % 64));
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let is_new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        is_new
+    }
+
+    fn has(&self, number: usize) -> bool {
+        let word = self.0.get(number / 64).copied().unwrap_or(0);
+        word & (1 << (number % 64)) != 0
+    }
 }
 
 /// A time of a file, no later than `latest`: what is built from one source is
@@ -23,40 +53,199 @@ pub fn clamped(time: Time, latest: Option<Time>) -> Time {
     latest.map_or(time, |latest| time.min(latest))
 }
 
-/// Names and sizes of files whose content in a base is worth knowing.
+/// Names and sizes of files whose content in a base is worth knowing: a root
+/// file system's own files of the same size, and any that may be another name
+/// of one.
 #[derive(Debug, Default)]
-pub struct Comparable<'a> {
-    map: Option<&'a Map>,
+pub struct Comparable {
+    hash: RandomState,
+    /// Hashes of names and sizes. One too many costs a digest and no more.
+    known: Numbers,
     linked: HashSet<u64>,
 }
 
-impl Comparable<'_> {
-    /// Those of a root file system: its own files of the same size, and any
-    /// that may be another name of one.
-    pub fn of(map: &Map) -> Comparable<'_> {
-        let leaders = map.leaders();
-        Comparable {
-            map: Some(map),
-            linked: leaders.values().map(|key| map.nodes[*key].size).collect(),
+impl Comparable {
+    /// Adds a path of the root file system.
+    ///
+    /// # Errors
+    /// A temporary file cannot be written.
+    pub fn add(&mut self, key: &[u8], node: &Node) -> Result<()> {
+        if node.file != ONE_NAME {
+            self.linked.insert(node.size);
         }
+        self.known.add(self.hash.hash_one((key, node.size)))
     }
 
     /// Whether a name with a size is one of them.
-    pub fn has(&self, key: &[u8], size: u64) -> bool {
-        let same = |map: &Map| map.nodes.get(key).is_some_and(|node| node.size == size);
-        self.linked.contains(&size) || self.map.is_some_and(same)
+    ///
+    /// # Errors
+    /// A temporary file cannot be read.
+    pub fn has(&self, key: &[u8], size: u64) -> Result<bool> {
+        Ok(self.linked.contains(&size) || self.known.has(self.hash.hash_one((key, size)))?)
+    }
+}
+
+/// Two listings side by side.
+#[derive(Debug)]
+pub struct Both<'a> {
+    source: Paths<'a>,
+    base: Option<Paths<'a>>,
+    next: Option<(Key, Node)>,
+    known: Option<(Key, Node)>,
+    number: usize,
+}
+
+/// A path of one or both of them.
+#[derive(Debug)]
+pub struct Pair {
+    /// The path.
+    pub key: Key,
+    /// What it is now, with its number among all that are.
+    pub node: Option<(usize, Node)>,
+    /// What it is in the base.
+    pub known: Option<Node>,
+}
+
+impl<'a> Both<'a> {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// A temporary file cannot be read.
+    pub fn new(source: &'a Listing, base: Option<&'a Listing>) -> Result<Both<'a>> {
+        let mut source = source.paths()?;
+        let mut base = base.map(Listing::paths).transpose()?;
+        Ok(Both {
+            next: source.next()?,
+            known: match &mut base {
+                Some(base) => base.next()?,
+                None => None,
+            },
+            source,
+            base,
+            number: 0,
+        })
+    }
+
+    /// The next path; None at the end. Directories that an archive does not have
+    /// entries of are the base's.
+    ///
+    /// # Errors
+    /// A temporary file cannot be read.
+    pub fn next(&mut self) -> Result<Option<Pair>> {
+        let order = match (&self.next, &self.known) {
+            (None, None) => return Ok(None),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some((key, _)), Some((known, _))) => key.cmp(known),
+        };
+        let (mut name, mut now, mut before) = (Key::new(), None, None);
+        if order.is_ge()
+            && let Some(base) = &mut self.base
+            && let Some((key, node)) = std::mem::replace(&mut self.known, base.next()?)
+        {
+            (name, before) = (key, Some(node));
+        }
+        if order.is_le()
+            && let Some((key, mut node)) = std::mem::replace(&mut self.next, self.source.next()?)
+        {
+            if node.implied
+                && let Some(known) = &before
+                && known.kind == Kind::Directory
+            {
+                node = known.clone();
+            }
+            (name, now) = (key, Some((self.number, node)));
+            self.number += 1;
+        }
+        Ok(Some(Pair {
+            key: name,
+            node: now,
+            known: before,
+        }))
+    }
+}
+
+/// The first names of files that have several, as they are come by.
+struct Leaders<'a> {
+    listing: &'a Listing,
+    first: HashMap<FileId, (Key, u32)>,
+}
+
+impl Leaders<'_> {
+    fn new(listing: &Listing) -> Leaders<'_> {
+        Leaders {
+            listing,
+            first: HashMap::new(),
+        }
+    }
+
+    /// The first name of the file of a path; None if it is the only one.
+    fn of(&mut self, key: &Key, node: &Node) -> Option<Key> {
+        let names = self.listing.names(node.file)?;
+        let (first, left) = self
+            .first
+            .entry(node.file)
+            .or_insert_with(|| (key.clone(), names));
+        *left -= 1;
+        match *left {
+            0 => self.first.remove(&node.file).map(|(first, _)| first),
+            _ => Some(first.clone()),
+        }
+    }
+}
+
+/// The name in a directory, in the order of the directories: what is removed
+/// from one comes before what is removed below it.
+fn hidden(directory: &[u8], name: &[u8]) -> Key {
+    [directory, name].join(&[0, 0][..])
+}
+
+/// Reads the names that are no more.
+#[derive(Debug)]
+pub struct Removed<'a> {
+    records: Records<'a>,
+    next: Option<Key>,
+}
+
+impl Removed<'_> {
+    /// The next name that is no more in a directory. Directories are asked for
+    /// in the order of their keys.
+    ///
+    /// # Errors
+    /// A temporary file cannot be read.
+    pub fn next(&mut self, directory: &[u8]) -> Result<Option<Vec<u8>>> {
+        let Some(next) = &self.next else {
+            return Ok(None);
+        };
+        let name = next.strip_prefix(directory);
+        let Some(name) = name.and_then(|rest| rest.strip_prefix(&[0, 0])) else {
+            return Ok(None);
+        };
+        let name = name.to_vec();
+        self.next = self.records.next()?.map(|(key, _)| key.to_vec());
+        Ok(Some(name))
     }
 }
 
 impl Diff {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.present.as_ref().is_some_and(BTreeSet::is_empty) && self.removed.is_empty()
+        self.is_empty
     }
 
-    /// Whether the layer has a path.
-    pub fn has(&self, key: &[u8]) -> bool {
-        self.present.as_ref().is_none_or(|all| all.contains(key))
+    /// Whether the layer has a path, which is named by its number.
+    pub fn has(&self, number: usize) -> bool {
+        self.present.as_ref().is_none_or(|all| all.has(number))
+    }
+
+    /// The names that are no more.
+    ///
+    /// # Errors
+    /// A temporary file cannot be read.
+    pub fn removed(&self) -> Result<Removed<'_>> {
+        let mut records = self.removed.records()?;
+        let next = records.next()?.map(|(key, _)| key.to_vec());
+        Ok(Removed { records, next })
     }
 
     /// The difference of a root file system to the layers of a base: by
@@ -66,100 +255,126 @@ impl Diff {
     /// # Errors
     /// A file cannot be read.
     pub fn between(
-        base: &Map,
+        base: &Listing,
         source: &mut Source,
         latest: Option<Time>,
         buffer: &mut [u8],
         watch: &dyn Watch,
     ) -> Result<Diff> {
-        adopt_implied(base, &mut source.map);
         let Source {
-            map,
+            listing,
             content,
             has_flags,
         } = source;
-        let (old, new) = (base.leaders(), map.leaders());
-        let mut changed = BTreeSet::new();
-        for (key, node) in &map.nodes {
-            let known = base.nodes.get(key).filter(|known| {
-                equal(known, node, *has_flags, latest)
-                    && old.get(&known.file).copied() == new.get(&node.file).copied()
+        let (mut old, mut new) = (Leaders::new(base), Leaders::new(listing));
+        let mut present = Bits::default();
+        let mut changed_files = HashSet::new();
+        let mut removed = Sorter::default();
+        let mut is_empty = true;
+        let mut newest = i64::MIN;
+        // Those above that are directories in both, with their numbers.
+        let mut above: Vec<(Key, usize)> = Vec::new();
+        let mut both = Both::new(listing, Some(base))?;
+        while let Some(Pair { key, node, known }) = both.next()? {
+            go_on(watch)?;
+            while above
+                .last()
+                .is_some_and(|(directory, _)| !is_in(&key, directory))
+            {
+                above.pop();
+            }
+            let old_leader = known.as_ref().and_then(|known| old.of(&key, known));
+            let Some((number, node)) = node else {
+                // Where the directory is gone too, it goes with it; where it has
+                // become a new one, nothing of the old is in it.
+                let directory = parent(&key);
+                if let Some((last, number)) = above.last()
+                    && directory == Some(last)
+                {
+                    let name = &key[last.len()..];
+                    let name = name.strip_prefix(&[0]).unwrap_or(name);
+                    removed.add(&hidden(last, name), &[])?;
+                    present.insert(*number);
+                    is_empty = false;
+                }
+                continue;
+            };
+            newest = newest.max(node.mtime.0);
+            let new_leader = new.of(&key, &node);
+            let is_directory = |node: &Node| node.kind == Kind::Directory;
+            let in_both = is_directory(&node) && known.as_ref().is_some_and(is_directory);
+            let known = known.filter(|known| {
+                equal(known, &node, *has_flags, latest) && old_leader == new_leader
             });
             let same = match known {
                 Some(known) if node.kind == Kind::File => match &known.digest {
-                    Some(digest) => **digest == content.digest(key, node, buffer, watch)?,
+                    Some(digest) => **digest == content.digest(&key, &node, buffer, watch)?,
                     None => false,
                 },
                 known => known.is_some(),
             };
             if !same {
-                changed.insert(key.clone());
+                present.insert(number);
+                is_empty = false;
+                // A name that stays would stay with the old file.
+                if new_leader.is_some() {
+                    changed_files.insert(node.file);
+                }
+            }
+            if in_both {
+                above.push((key, number));
             }
         }
-        // A name that stays would stay with the old file.
-        let mut groups: HashMap<u32, Vec<&Key>> = HashMap::new();
-        let several = |node: &Node| node.kind != Kind::Directory && new.contains_key(&node.file);
-        for (key, node) in map.nodes.iter().filter(|(_, node)| several(node)) {
-            groups.entry(node.file).or_default().push(key);
-        }
-        for group in groups.values() {
-            if group.iter().any(|key| changed.contains(*key)) {
-                changed.extend(group.iter().map(|key| key.to_vec()));
-            }
-        }
-        let mut removed: BTreeMap<Key, BTreeSet<Vec<u8>>> = BTreeMap::new();
-        for key in base
-            .nodes
-            .keys()
-            .filter(|key| !map.nodes.contains_key(*key))
-        {
-            let Some(above) = parent(key) else { continue };
-            // Where the directory is gone too, it goes with it; where it has
-            // become a new one, nothing of the old is in it.
-            let is_directory = |map: &Map| {
-                map.nodes
-                    .get(above)
-                    .is_some_and(|node| node.kind == Kind::Directory)
-            };
-            if is_directory(map) && is_directory(base) {
-                let name = &key[above.len()..];
-                let name = name.strip_prefix(&[0]).unwrap_or(name);
-                removed
-                    .entry(above.to_vec())
-                    .or_default()
-                    .insert(name.to_vec());
-            }
-        }
-        let mut present = changed.clone();
-        let above_changed = changed.iter().map(|key| parent(key));
-        for mut above in above_changed.chain(removed.keys().map(|key| Some(key.as_slice()))) {
-            // One that is there has all above it, or gets its own turn.
-            while let Some(key) = above
-                && present.insert(key.to_vec())
-            {
-                above = parent(key);
-            }
-        }
+        let total = close(listing, &mut present, &changed_files)?;
         Ok(Diff {
             present: Some(present),
-            removed,
+            removed: removed.finish()?,
+            is_empty,
+            totals: Some((total, newest)),
         })
     }
 }
 
-/// Directories that an archive does not have entries of are the base's.
-fn adopt_implied(base: &Map, map: &mut Map) {
-    let implied = map.nodes.iter_mut().filter(|(_, node)| node.implied);
-    for (key, node) in implied {
-        if let Some(known) = base.nodes.get(key)
-            && known.kind == Kind::Directory
+/// Whether a path is below a directory.
+fn is_in(key: &[u8], directory: &[u8]) -> bool {
+    let rest = key.strip_prefix(directory);
+    rest.is_some_and(|rest| !rest.is_empty() && (directory.is_empty() || rest[0] == 0))
+}
+
+/// Adds the other names of files that have changed, and all directories above
+/// what there is. Returns the size of all of it.
+fn close(listing: &Listing, present: &mut Bits, changed: &HashSet<FileId>) -> Result<u64> {
+    let mut total = 0;
+    // Each with its number, and whether those above it were added.
+    let mut above: Vec<(Key, usize, bool)> = Vec::new();
+    let mut paths = listing.paths()?;
+    let mut number = 0;
+    while let Some((key, node)) = paths.next()? {
+        while above
+            .last()
+            .is_some_and(|(directory, ..)| !is_in(&key, directory))
         {
-            *node = Node {
-                file: node.file,
-                ..known.clone()
-            };
+            above.pop();
         }
+        if node.file != ONE_NAME && changed.contains(&node.file) {
+            present.insert(number);
+        }
+        let is_present = present.has(number);
+        if is_present {
+            total += node.size;
+            for (_, number, done) in above.iter_mut().rev() {
+                if std::mem::replace(done, true) {
+                    break;
+                }
+                present.insert(*number);
+            }
+        }
+        if node.kind == Kind::Directory {
+            above.push((key, number, false));
+        }
+        number += 1;
     }
+    Ok(total)
 }
 
 /// Whether two nodes have the same metadata. Flags count where both sides have
@@ -182,7 +397,7 @@ fn equal(base: &Node, node: &Node, has_flags: bool, latest: Option<Time>) -> boo
 mod tests {
     use super::super::Quiet;
     use super::super::archive::Reader;
-    use super::super::scan::More;
+    use super::super::listing::{Lister, More};
     use super::super::write::Writer;
     use super::*;
 
@@ -221,40 +436,54 @@ mod tests {
         writer.finish().unwrap()
     }
 
-    fn base(layers: &[Entries<'_>]) -> Map {
-        let mut map = Map::default();
+    fn base(layers: &[Entries<'_>]) -> Listing {
+        let mut lister = Lister::default();
         for layer in layers {
             let bytes = archive(layer);
-            map.read(
-                &mut Reader::new(bytes.as_slice()),
-                true,
-                &|_, _| true,
-                &Quiet::default(),
-            )
-            .unwrap();
+            let mut reader = Reader::new(bytes.as_slice());
+            lister
+                .read(&mut reader, true, &|_, _| Ok(true), &Quiet::default())
+                .unwrap();
         }
-        map
+        lister.finish().unwrap()
     }
 
     fn text(key: &[u8]) -> String {
-        String::from_utf8(super::super::scan::path(key)).unwrap()
+        String::from_utf8(super::super::listing::path(key)).unwrap()
+    }
+
+    fn keys(listing: &Listing) -> Vec<String> {
+        let mut paths = listing.paths().unwrap();
+        let mut keys = Vec::new();
+        while let Some((key, _)) = paths.next().unwrap() {
+            keys.push(text(&key));
+        }
+        keys
     }
 
     /// What a layer has, and what it hides as `directory|name`.
-    fn difference(name: &str, base: &Map, entries: Entries<'_>) -> (Vec<String>, Vec<String>) {
+    fn difference(name: &str, base: &Listing, entries: Entries<'_>) -> (Vec<String>, Vec<String>) {
         let path = std::env::temp_dir().join(format!("brig-diff-{name}-{}", std::process::id()));
         std::fs::write(&path, archive(entries)).unwrap();
         let mut source = Source::open(&path, &Quiet::default()).unwrap();
         std::fs::remove_file(&path).unwrap();
         let diff =
             Diff::between(base, &mut source, None, &mut [0; 512], &Quiet::default()).unwrap();
-        let present = diff.present.iter().flatten().map(|key| text(key)).collect();
-        let removed = diff.removed.iter().flat_map(|(key, names)| {
-            names
-                .iter()
-                .map(move |name| format!("{}|{}", text(key), text(name)))
-        });
-        (present, removed.collect())
+        let (mut present, mut hidden) = (Vec::new(), Vec::new());
+        let mut removed = diff.removed().unwrap();
+        let mut both = Both::new(&source.listing, Some(base)).unwrap();
+        while let Some(pair) = both.next().unwrap() {
+            if !pair.node.is_some_and(|(number, _)| diff.has(number)) {
+                continue;
+            }
+            present.push(text(&pair.key));
+            while let Some(name) = removed.next(&pair.key).unwrap() {
+                hidden.push(format!("{}|{}", text(&pair.key), text(&name)));
+            }
+        }
+        assert_eq!(removed.next, None);
+        assert_eq!(diff.is_empty(), present.is_empty());
+        (present, hidden)
     }
 
     const BASE: Entries<'static> = &[
@@ -318,14 +547,10 @@ mod tests {
             (".wh.f", b""),
         ];
         let map = base(&[BASE, upper]);
-        let keys: Vec<String> = map.nodes.keys().map(|key| text(key)).collect();
-        assert_eq!(keys, ["", "a", "a/b", "a/b/new", "d", "e"]);
+        assert_eq!(keys(&map), ["", "a", "a/b", "a/b/new", "d", "e"]);
         let opaque: Entries<'_> = &[("a/x", b""), ("a/.wh..wh..opq", b"")];
         let map = base(&[BASE, opaque]);
-        assert!(
-            map.nodes.contains_key(b"a\0x".as_slice())
-                && !map.nodes.contains_key(b"a\0b".as_slice())
-        );
+        assert_eq!(keys(&map), ["", "a", "a/x", "d", "e", "f"]);
     }
 
     #[test]
@@ -340,26 +565,99 @@ mod tests {
         ];
         let upper: Entries<'_> = &[("lib/b", b"2"), ("usr/lib64/.wh.a", b""), ("c=lib/b", b"")];
         let map = base(&[lower, upper]);
-        let keys: Vec<String> = map.nodes.keys().map(|key| text(key)).collect();
         assert_eq!(
-            keys,
+            keys(&map),
             ["", "c", "lib", "usr", "usr/lib", "usr/lib/b", "usr/lib64"]
         );
         let endless: Entries<'_> = &[("a>b", b""), ("b>a", b""), ("a/x", b"")];
         let bytes = archive(endless);
         let mut reader = Reader::new(bytes.as_slice());
-        let result = Map::default().read(&mut reader, true, &|_, _| false, &Quiet::default());
+        let result =
+            Lister::default().read(&mut reader, true, &|_, _| Ok(false), &Quiet::default());
         assert_eq!(result.unwrap_err().to_string(), "entry \"a/x\": ELOOP");
+    }
+
+    /// Paths with their sizes and how many names their files have.
+    fn files(listing: &Listing) -> Vec<(String, u64, u32)> {
+        let mut paths = listing.paths().unwrap();
+        let mut files = Vec::new();
+        while let Some((key, node)) = paths.next().unwrap() {
+            if node.kind != Kind::Directory {
+                files.push((text(&key), node.size, listing.names(node.file).unwrap_or(1)));
+            }
+        }
+        files
+    }
+
+    #[test]
+    fn names_of_files_that_are_replaced() {
+        let lower: Entries<'_> = &[
+            ("a", b"1"),
+            ("b=a", b""),
+            ("c=b", b""),
+            ("a", b"22"),
+            ("d=a", b""),
+            ("d=d", b""),
+        ];
+        let file = |name: &str, size, names| (name.to_owned(), size, names);
+        let wanted = [
+            file("a", 2, 2),
+            file("b", 1, 2),
+            file("c", 1, 2),
+            file("d", 2, 2),
+        ];
+        assert_eq!(files(&base(&[lower])), wanted);
+        // A name that has gone does not count.
+        let upper: Entries<'_> = &[("e=c", b""), (".wh.a", b""), ("b", b"333")];
+        let wanted = [
+            file("b", 3, 1),
+            file("c", 1, 2),
+            file("d", 2, 1),
+            file("e", 1, 2),
+        ];
+        assert_eq!(files(&base(&[lower, upper])), wanted);
+        let bytes = archive(&[("a/", b""), ("b=a", b"")]);
+        for missing in [&bytes, &archive(&[("b=a", b"")]), &archive(&[("b=b", b"")])] {
+            let mut lister = Lister::default();
+            let mut reader = Reader::new(missing.as_slice());
+            lister
+                .read(&mut reader, true, &|_, _| Ok(true), &Quiet::default())
+                .unwrap();
+            let error = lister.finish().unwrap_err().to_string();
+            assert!(error.starts_with("entry \"b\": cannot link to "), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_replaced_takes_what_is_below_along() {
+        let lower: Entries<'_> = &[("d/x", b"1"), ("d", b"f"), ("d/", b""), ("d/y", b"2")];
+        assert_eq!(keys(&base(&[lower])), ["", "d", "d/y"]);
+        let upper: Entries<'_> = &[("d/z/w", b"3"), (".wh.d", b"")];
+        assert_eq!(keys(&base(&[lower, upper])), ["", "d", "d/z", "d/z/w"]);
+        let file: Entries<'_> = &[("d", b"f")];
+        assert_eq!(keys(&base(&[lower, upper, file])), ["", "d"]);
+        // In the order of the entries, as they are applied.
+        let lower: Entries<'_> = &[("usr/", b""), ("lib>usr", b"")];
+        let upper: Entries<'_> = &[(".wh.lib", b""), ("lib/x", b"1")];
+        assert_eq!(keys(&base(&[lower, upper])), ["", "lib", "lib/x", "usr"]);
     }
 
     #[test]
     fn nothing_is_below_a_file() {
         let bytes = archive(&[("a", b"1"), ("a/b", b"2")]);
-        let mut map = Map::default();
+        let mut lister = Lister::default();
         let mut reader = Reader::new(bytes.as_slice());
-        map.read(&mut reader, false, &|_, _| false, &Quiet::default())
+        lister
+            .read(&mut reader, false, &|_, _| Ok(false), &Quiet::default())
             .unwrap();
-        let error = map.fill_in().unwrap_err().to_string();
+        let listing = lister.finish().unwrap();
+        let mut paths = listing.paths().unwrap();
+        let error = loop {
+            match paths.next() {
+                Ok(next) => assert!(next.is_some()),
+                Err(error) => break error.to_string(),
+            }
+        };
         assert_eq!(error, "entry \"a/b\": \"a\" is not a directory");
     }
 

@@ -21,8 +21,9 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, mkfifoat, symlinkat};
 
 use super::archive::{Entry, Kind, Reader, Stream, shown};
+use super::sort::Numbers;
 use super::tree::{self, Fate, Restore, Tree};
-use super::{Watch, flags, go_on, store};
+use super::{Watch, flags, go_on};
 use crate::error::{Context, Error, Result, errno_name, io_name};
 
 #[cfg(target_os = "freebsd")]
@@ -54,8 +55,8 @@ pub struct Applier<'a> {
     targets: Tree,
     rootless: bool,
     watch: &'a dyn Watch,
-    /// What the present layer made; None in the first, which has none below.
-    made: Option<Made>,
+    /// Keys of the names that the present layer made; None in the first, which has none below.
+    made: Option<Numbers>,
     /// Flags that would be in the way until all is done, by path.
     flags: BTreeMap<Vec<u8>, u32>,
     /// What was warned of once.
@@ -113,7 +114,7 @@ impl<'a> Applier<'a> {
     /// The layer is done, and the next one has it below.
     pub fn next_layer(&mut self) {
         self.tree.tell_again();
-        self.made = Some(Made::default());
+        self.made = Some(Numbers::default());
     }
 
     /// All layers are done: sets the flags that were kept back.
@@ -228,7 +229,7 @@ impl<'a> Applier<'a> {
         parents: &[&[u8]],
         hidden: &[u8],
         opaque: bool,
-        made: &mut Made,
+        made: &mut Numbers,
     ) -> Result<()> {
         if !self.tree.enter(parents, false)? {
             return Ok(());
@@ -644,85 +645,6 @@ pub fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
     Ok(parts)
 }
 
-/// Keys of the names that a layer made. Beyond a million they go to a file, in
-/// sorted runs, so that memory does not depend on the image.
-#[derive(Debug, Default)]
-struct Made {
-    keys: HashSet<u64>,
-    runs: Option<Runs>,
-}
-
-#[derive(Debug)]
-struct Runs {
-    file: File,
-    /// Where each run ends, in keys.
-    ends: Vec<u64>,
-}
-
-const MOST_KEYS: usize = 900_000;
-
-impl Made {
-    fn add(&mut self, key: u64) -> Result<()> {
-        self.keys.insert(key);
-        if self.keys.len() >= MOST_KEYS {
-            self.spill()
-        } else {
-            Ok(())
-        }
-    }
-
-    fn spill(&mut self) -> Result<()> {
-        let mut keys: Vec<u64> = self.keys.drain().collect();
-        keys.sort_unstable();
-        let runs = match &mut self.runs {
-            Some(runs) => runs,
-            None => self.runs.insert(Runs {
-                file: store::unnamed()?,
-                ends: Vec::new(),
-            }),
-        };
-        let mut bytes = Vec::with_capacity(1 << 16);
-        for part in keys.chunks(1 << 13) {
-            bytes.clear();
-            part.iter()
-                .for_each(|key| bytes.extend_from_slice(&key.to_ne_bytes()));
-            runs.file
-                .write_all(&bytes)
-                .doing("write", "a temporary file")?;
-        }
-        let begin = runs.ends.last().copied().unwrap_or(0);
-        runs.ends.push(begin + keys.len() as u64);
-        Ok(())
-    }
-
-    fn has(&self, key: u64) -> Result<bool> {
-        if self.keys.contains(&key) {
-            return Ok(true);
-        }
-        let Some(runs) = &self.runs else {
-            return Ok(false);
-        };
-        let mut begin = 0;
-        for end in &runs.ends {
-            let (mut low, mut high) = (begin, *end);
-            while low < high {
-                let middle = low + (high - low) / 2;
-                let mut bytes = [0; 8];
-                runs.file
-                    .read_exact_at(&mut bytes, middle * 8)
-                    .doing("read", "a temporary file")?;
-                match u64::from_ne_bytes(bytes).cmp(&key) {
-                    std::cmp::Ordering::Equal => return Ok(true),
-                    std::cmp::Ordering::Less => low = middle + 1,
-                    std::cmp::Ordering::Greater => high = middle,
-                }
-            }
-            begin = *end;
-        }
-        Ok(false)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -743,22 +665,5 @@ mod tests {
                     .contains("leads out")
             );
         }
-    }
-
-    #[test]
-    fn keys_beyond_memory() {
-        let mut made = Made::default();
-        for key in 0..3000_u64 {
-            made.add(key.wrapping_mul(0x9e37_79b9_7f4a_7c15)).unwrap();
-            if key % 1000 == 999 {
-                made.spill().unwrap();
-            }
-        }
-        made.add(5).unwrap();
-        for key in 0..3000_u64 {
-            assert!(made.has(key.wrapping_mul(0x9e37_79b9_7f4a_7c15)).unwrap());
-        }
-        assert!(made.has(5).unwrap());
-        assert!(!made.has(6).unwrap());
     }
 }

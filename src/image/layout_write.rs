@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::archive::Kind;
 use super::blob::{self, Blob, CHUNK, Hasher};
 use super::layout::{INDEX, REF_NAME};
-use super::scan::Node;
+use super::listing::Node;
 use super::unpack::Stage;
 use super::write::Writer;
 use super::{Watch, go_on};

@@ -12,11 +12,12 @@ use serde_json::{Map, Value, json};
 use super::archive::{Kind, Reader, Time};
 use super::blob::{self, CHUNK};
 use super::compress::{self, Blocks, Method};
-use super::diff::{Comparable, Diff, clamped};
+use super::diff::{Both, Comparable, Diff, Pair, clamped};
 use super::layout::{CONFIG, Image, LAYER, MANIFEST, REF_NAME};
 use super::layout_write::{Archive, Piece, Target, Temporary, directory_of};
+use super::listing::{FileId, Key, Lister, Listing, path};
 use super::progress::Progress;
-use super::scan::{self, Key, Source};
+use super::scan::Source;
 use super::stream::{self, Compression};
 use super::write::Writer;
 use super::{Watch, go_on};
@@ -112,16 +113,18 @@ fn make(options: Options, watch: &dyn Watch) -> Result<Made> {
     let mut source = Source::open(&options.rootfs, watch)?;
     let latest = options.epoch.map(|epoch| (epoch, 0));
     let mut buffer = vec![0_u8; CHUNK];
-    let diff = match &options.base {
-        Some(base) => {
-            let below = layers_of(base, &source, watch)?;
-            Diff::between(&below, &mut source, latest, &mut buffer, watch)?
-        }
+    let survey = Survey::of(&source.listing, options.base.is_some())?;
+    let below = match &options.base {
+        Some(base) => Some(layers_of(base, &survey.comparable, watch)?),
+        None => None,
+    };
+    let diff = match &below {
+        Some(below) => Diff::between(below, &mut source, latest, &mut buffer, watch)?,
         None => Diff::default(),
     };
+    let (total, newest) = diff.totals.unwrap_or((survey.total, survey.newest));
     // Without a date, what the files say: the same input, the same image.
-    let newest = source.map.nodes.values().map(|node| node.mtime.0).max();
-    let created = options.epoch.or(newest).unwrap_or(0).max(0);
+    let created = options.epoch.unwrap_or(newest).max(0);
     let method = options.method.unwrap_or(Method::Gzip);
     let layer = if diff.is_empty() {
         watch.warning("the root file system is the base's: no layer is added");
@@ -132,19 +135,22 @@ fn make(options: Options, watch: &dyn Watch) -> Result<Made> {
         let file = temporary.file()?;
         let mut entries = 0;
         let written = compress::with(method, file, &object, |blocks| {
-            let time = (created, 0);
-            entries = write_layer(&mut source, &diff, latest, time, &mut buffer, blocks, watch)?;
+            let mut layer = Layer {
+                base: below.as_ref(),
+                diff: &diff,
+                latest,
+                whiteouts: (created, 0),
+                total,
+            };
+            entries = layer.write(&mut source, &mut buffer, blocks, watch)?;
             Ok(())
         })?;
         Some((entries, written, temporary))
     };
-    let os = options
-        .os
-        .clone()
-        .unwrap_or_else(|| guessed_os(&source.map).into());
+    let os = options.os.clone().unwrap_or_else(|| survey.os().into());
     let config = configuration(&options, &os, created, layer.as_ref().map(|l| &l.1.diff_id))?;
-    // What the tree took is not needed any more.
-    drop(source);
+    // What the trees took is not needed any more.
+    drop((source, below));
     let mut pieces = Vec::new();
     let mut layers = Vec::new();
     if let Some(base) = &options.base {
@@ -212,10 +218,64 @@ fn make(options: Options, watch: &dyn Watch) -> Result<Made> {
     })
 }
 
+/// What a look at all paths of a root file system tells.
+struct Survey {
+    /// Bytes of all files.
+    total: u64,
+    /// The latest time of a file, in seconds.
+    newest: i64,
+    comparable: Comparable,
+    freebsd: bool,
+    linux: bool,
+}
+
+/// Paths that one system always has and the other never.
+const OF_FREEBSD: [&[u8]; 2] = [b"libexec\0ld-elf.so.1", b"bin\0freebsd-version"];
+const OF_LINUX: [&[u8]; 6] = [
+    b"etc\0os-release",
+    b"usr\0lib\0os-release",
+    b"lib64\0ld-linux-x86-64.so.2",
+    b"lib\0ld-linux-aarch64.so.1",
+    b"lib\0ld-musl-x86_64.so.1",
+    b"lib\0ld-musl-aarch64.so.1",
+];
+
+impl Survey {
+    fn of(listing: &Listing, compares: bool) -> Result<Survey> {
+        let mut survey = Survey {
+            total: 0,
+            newest: i64::MIN,
+            comparable: Comparable::default(),
+            freebsd: false,
+            linux: false,
+        };
+        let mut paths = listing.paths()?;
+        while let Some((key, node)) = paths.next()? {
+            survey.total += node.size;
+            survey.newest = survey.newest.max(node.mtime.0);
+            survey.freebsd |= OF_FREEBSD.contains(&key.as_slice());
+            survey.linux |= OF_LINUX.contains(&key.as_slice());
+            if compares {
+                survey.comparable.add(&key, &node)?;
+            }
+        }
+        Ok(survey)
+    }
+
+    /// The system that a root file system is of, and else this one.
+    fn os(&self) -> &'static str {
+        // FreeBSD makes an os-release, too.
+        match (self.freebsd, self.linux) {
+            (true, _) => "freebsd",
+            (false, true) => "linux",
+            (false, false) => std::env::consts::OS,
+        }
+    }
+}
+
 /// All paths of an image, with the digests of the files that may be unchanged.
-fn layers_of(base: &Image, source: &Source, watch: &dyn Watch) -> Result<scan::Map> {
-    let comparable = Comparable::of(&source.map);
-    let mut map = scan::Map::default();
+fn layers_of(base: &Image, comparable: &Comparable, watch: &dyn Watch) -> Result<Listing> {
+    let mut lister = Lister::default();
     for layer in &base.layers {
         let name = layer.digest.as_ref().unwrap_or(&layer.diff_id);
         let object = format!("layer {name} of the base");
@@ -225,86 +285,108 @@ fn layers_of(base: &Image, source: &Source, watch: &dyn Watch) -> Result<scan::M
         let done = AtomicU64::new(0);
         stream::with(&layer.blob, &layer.diff_id, &done, watch, |chunks| {
             let hash = |key: &[u8], size| comparable.has(key, size);
-            map.read(&mut Reader::new(chunks), true, &hash, watch)
+            lister.read(&mut Reader::new(chunks), true, &hash, watch)
         })
         .map_err(|error| Error::new("read", object, error))?;
     }
-    map.fill_in()
-        .map_err(|error| Error::new("read", "the base", error))?;
-    Ok(map)
+    lister
+        .finish()
+        .map_err(|error| Error::new("read", "the base", error))
 }
 
-/// Writes what a layer has, in the order of a walk through sorted names. Returns
-/// the number of entries.
-fn write_layer(
-    source: &mut Source,
-    diff: &Diff,
+/// What a layer is to have.
+struct Layer<'a> {
+    base: Option<&'a Listing>,
+    diff: &'a Diff,
+    /// No time is later.
     latest: Option<Time>,
-    time: Time,
-    buffer: &mut [u8],
-    blocks: &mut Blocks,
-    watch: &dyn Watch,
-) -> Result<u64> {
-    let Source { map, content, .. } = source;
-    let fault = |e: std::io::Error| Error::new("write", "the layer", io_name(&e));
-    let present = || map.nodes.iter().filter(|(key, _)| diff.has(key));
-    let total = present().map(|(_, node)| node.size).sum();
-    let mut progress = Progress::new("pack", total, false);
-    let leaders = map.leaders();
-    let mut written: HashMap<u32, &Key> = HashMap::new();
-    let mut writer = Writer::new(blocks);
-    let mut entries = 0;
-    for (key, node) in present() {
-        go_on(watch)?;
-        progress.tick();
-        let mut name = scan::path(key);
-        if node.kind == Kind::Directory {
-            if key.is_empty() {
-                name.push(b'.');
+    /// The time of whiteouts.
+    whiteouts: Time,
+    /// Bytes of all files.
+    total: u64,
+}
+
+impl Layer<'_> {
+    /// Writes what a layer has, in the order of a walk through sorted names.
+    /// Returns the number of entries.
+    fn write(
+        &mut self,
+        source: &mut Source,
+        buffer: &mut [u8],
+        blocks: &mut Blocks,
+        watch: &dyn Watch,
+    ) -> Result<u64> {
+        let Source {
+            listing, content, ..
+        } = source;
+        let fault = |e: std::io::Error| Error::new("write", "the layer", io_name(&e));
+        let mut progress = Progress::new("pack", self.total, false);
+        // The first names of files that have more, and how many are to come.
+        let mut written: HashMap<FileId, (Key, u32)> = HashMap::new();
+        let mut writer = Writer::new(blocks);
+        let mut entries = 0;
+        let mut removed = self.diff.removed()?;
+        let mut both = Both::new(listing, self.base)?;
+        while let Some(Pair { key, node, .. }) = both.next()? {
+            go_on(watch)?;
+            progress.tick();
+            let Some((number, mut node)) = node else {
+                continue;
+            };
+            if !self.diff.has(number) {
+                continue;
             }
-            name.push(b'/');
-        }
-        let mut node = node.clone();
-        node.mtime = clamped(node.mtime, latest);
-        let first = match node.kind != Kind::Directory && leaders.contains_key(&node.file) {
-            true => written.insert(node.file, key),
-            false => None,
-        };
-        entries += 1;
-        match first {
-            Some(first) => {
-                written.insert(node.file, first);
-                let first = scan::path(first);
-                writer.header(&name, &node, Some(&first)).map_err(fault)?;
-            }
-            None => {
-                writer.header(&name, &node, None).map_err(fault)?;
-                if node.kind == Kind::File {
-                    // Reading compares with what the file was, not with the date.
-                    node.mtime = map.nodes[key].mtime;
-                    content.read(key, &node, buffer, watch, &mut |bytes| {
-                        progress
-                            .done
-                            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                        progress.tick();
-                        writer.data(bytes).map_err(fault)
-                    })?;
+            let mut name = path(&key);
+            if node.kind == Kind::Directory {
+                if key.is_empty() {
+                    name.push(b'.');
                 }
-            }
-        }
-        for hidden in diff.removed.get(key).into_iter().flatten() {
-            let mut name = scan::path(key);
-            if !name.is_empty() {
                 name.push(b'/');
             }
-            name.extend_from_slice(super::layer::WHITEOUT);
-            name.extend_from_slice(hidden);
-            writer.whiteout(&name, time).map_err(fault)?;
+            let mtime = node.mtime;
+            node.mtime = clamped(node.mtime, self.latest);
             entries += 1;
+            if let Some((first, left)) = written.get_mut(&node.file) {
+                writer
+                    .header(&name, &node, Some(&path(first)))
+                    .map_err(fault)?;
+                *left -= 1;
+                if *left == 0 {
+                    written.remove(&node.file);
+                }
+                continue;
+            }
+            writer.header(&name, &node, None).map_err(fault)?;
+            // Reading compares with what the file was, not with the date.
+            node.mtime = mtime;
+            if node.kind == Kind::File {
+                content.read(&key, &node, buffer, watch, &mut |bytes| {
+                    progress
+                        .done
+                        .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    progress.tick();
+                    writer.data(bytes).map_err(fault)
+                })?;
+            }
+            if node.kind == Kind::Directory {
+                while let Some(hidden) = removed.next(&key)? {
+                    let mut name = path(&key);
+                    if !name.is_empty() {
+                        name.push(b'/');
+                    }
+                    name.extend_from_slice(super::layer::WHITEOUT);
+                    name.extend_from_slice(&hidden);
+                    writer.whiteout(&name, self.whiteouts).map_err(fault)?;
+                    entries += 1;
+                }
+            }
+            if let Some(names) = listing.names(node.file) {
+                written.insert(node.file, (key, names - 1));
+            }
         }
+        writer.finish().map_err(fault)?;
+        Ok(entries)
     }
-    writer.finish().map_err(fault)?;
-    Ok(entries)
 }
 
 /// The base's layers as descriptors of OCI, and their blobs.
@@ -355,30 +437,6 @@ fn digest_of(from: &blob::Blob) -> Result<Digest> {
             0 => return Ok(blob::sha256_of(hasher)),
             read => hasher.update(&buffer[..read]),
         }
-    }
-}
-
-/// The system that a root file system is of: by what one of them always has and
-/// the other never, and else this one.
-fn guessed_os(map: &scan::Map) -> &'static str {
-    let has = |paths: &[&str]| {
-        let key = |path: &&str| path.replace('/', "\0").into_bytes();
-        paths.iter().any(|path| map.nodes.contains_key(&key(path)))
-    };
-    let freebsd = has(&["libexec/ld-elf.so.1", "bin/freebsd-version"]);
-    let linux = has(&[
-        "etc/os-release",
-        "usr/lib/os-release",
-        "lib64/ld-linux-x86-64.so.2",
-        "lib/ld-linux-aarch64.so.1",
-        "lib/ld-musl-x86_64.so.1",
-        "lib/ld-musl-aarch64.so.1",
-    ]);
-    // FreeBSD makes an os-release, too.
-    match (freebsd, linux) {
-        (true, _) => "freebsd",
-        (false, true) => "linux",
-        (false, false) => std::env::consts::OS,
     }
 }
 
@@ -622,6 +680,7 @@ fn put_members<'a>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::listing::Node;
     use super::*;
 
     fn changed(changes: &Changes, before: Value) -> Value {
@@ -705,12 +764,12 @@ mod tests {
     #[test]
     fn the_system_of_a_tree() {
         let of = |paths: &[&str]| {
-            let mut map = scan::Map::default();
+            let mut lister = Lister::default();
             for path in paths {
                 let key = path.replace('/', "\0").into_bytes();
-                map.nodes.insert(key, scan::Node::default());
+                lister.add(&key, Node::default()).unwrap();
             }
-            guessed_os(&map)
+            Survey::of(&lister.finish().unwrap(), false).unwrap().os()
         };
         assert_eq!(of(&["etc/os-release", "libexec/ld-elf.so.1"]), "freebsd");
         assert_eq!(of(&["usr/lib/os-release"]), "linux");

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::archive::{Kind, Time};
 use super::flags;
-use super::scan::Node;
+use super::listing::Node;
 
 /// Size of a record.
 const BLOCK: usize = 512;
@@ -249,7 +249,7 @@ fn decimal((seconds, nanoseconds): Time) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::archive::Reader;
-    use super::super::scan::More;
+    use super::super::listing::More;
     use super::*;
 
     #[test]
