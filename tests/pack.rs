@@ -1023,6 +1023,65 @@ fn an_interrupt_leaves_nothing() {
     );
 }
 
+/// Whatever moment a kill comes at, the next image is whole and nothing else is
+/// left.
+#[test]
+fn a_kill_at_any_moment() {
+    let work = Work::new("killed");
+    tree(&work.at("r"));
+    fs::create_dir(work.at("out")).unwrap();
+    // Enough for the writing to take a while.
+    let noise: Vec<u8> = (0..3_000_000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    fs::write(work.at("r/noise"), noise).unwrap();
+    touch(&work.at("r/noise"), 1_000_000_000, 0);
+    touch(&work.at("r"), 1_000_000_000, 0);
+    let digest = work.pack(&["--rootfs", "r", "--image", "out/there:one"]);
+    let is_left = || {
+        let names = work.names();
+        names
+            .iter()
+            .any(|path| path.to_str().unwrap().contains(".brig-"))
+    };
+    for target in [
+        ["--image", "out/new:t"],
+        ["--image", "out/empty:t"],
+        ["--image", "out/there:two"],
+        ["--oci-archive", "out/archive"],
+    ] {
+        let mut left = 0;
+        for round in 0..6 {
+            if target[1] == "out/empty:t" {
+                fs::create_dir(work.at("out/empty")).unwrap();
+            }
+            let arguments = [&["pack", "--rootfs", "r"], &target[..]].concat();
+            let mut child = work
+                .command(&arguments)
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            match round {
+                0 => while !is_left() && child.try_wait().unwrap().is_none() {},
+                _ => std::thread::sleep(Duration::from_millis(25 * round)),
+            }
+            let _ = child.kill();
+            child.wait().unwrap();
+            left += usize::from(is_left());
+            let again = work.pack(&[&["--rootfs", "r"], &target[..]].concat());
+            assert_eq!(again, digest);
+            assert!(!is_left(), "{target:?}, round {round}: {:?}", work.names());
+            if target[0] == "--image" {
+                round_trip(&work, target[1], "r");
+            }
+            for name in ["out/new", "out/empty"] {
+                let _ = fs::remove_dir_all(work.at(name));
+            }
+        }
+        assert!(left > 0, "no kill came in time");
+    }
+}
+
 /// Two hundred thousand paths in memory that is less than they take.
 #[cfg(target_os = "linux")]
 #[test]

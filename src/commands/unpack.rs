@@ -18,7 +18,7 @@ pub fn command(args: &Unpack) -> Result<()> {
     let watch = Interrupts::catch()?;
     let bundle = super::absolute(args.bundle.clone())?;
     // Said before the image is read, which may take a while.
-    unpack::check_target(&bundle)?;
+    unpack::prepare(&bundle)?;
     let image = image::find(&args.image, args.platform.as_deref(), &watch)?;
     let wishes = Wishes {
         rootless: args.rootless,

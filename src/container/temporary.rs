@@ -16,7 +16,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::Directory;
 use crate::error::{Context, Error, Result, io_name};
-use crate::image::{store, tree};
+use crate::image::{store, temporary, tree};
 
 /// Where the records are, below the containers' root.
 const RECORDS: &str = "@bundles";
@@ -88,7 +88,7 @@ impl Temporary {
     pub fn remove(self) -> Result<()> {
         remove_bundle(&self.path)?;
         // Where the container was deleted, its id may be another's by now.
-        if is_there(&self.lock, &self.record)? {
+        if temporary::is_at(&self.lock, &self.record) {
             unlink(&self.record)?;
         }
         Ok(())
@@ -174,24 +174,16 @@ fn lock(record: &Path, make: bool) -> Result<Option<Flock<File>>> {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e).doing("open", record.display()),
         };
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        let lock = match temporary::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
-            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-            Err((_, Errno::EINTR)) => continue,
-            Err((_, errno)) => return Err(errno).doing("lock", record.display()),
+            Err(Errno::EWOULDBLOCK) => return Ok(None),
+            Err(errno) => return Err(errno).doing("lock", record.display()),
         };
         // The record may have been removed in between, and be another's now.
-        if is_there(&lock, record)? {
+        if temporary::is_at(&lock, record) {
             return Ok(Some(lock));
         }
     }
-}
-
-/// Whether a record's name is still that of the open file.
-fn is_there(file: &File, record: &Path) -> Result<bool> {
-    let ours = file.metadata().doing("open", record.display())?;
-    let there = std::fs::metadata(record);
-    Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())))
 }
 
 /// The path in a record; empty when its writer was killed before.

@@ -1,13 +1,10 @@
 //! Adding an image to a layout, and writing an archive of one. What is not
 //! whole never has the name that it is looked for by.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
 use oci_spec::image::Digest;
@@ -17,125 +14,17 @@ use super::archive::Kind;
 use super::blob::{self, Blob, CHUNK, Hasher};
 use super::layout::{INDEX, REF_NAME};
 use super::listing::Node;
+use super::temporary::{self, Temporary};
 use super::unpack::Stage;
 use super::write::Writer;
 use super::{Watch, go_on};
 use crate::error::{Context, Error, Result, io_name};
 
-/// What begins the names of files that are being written.
-const TEMPORARY: &str = ".brig-";
 /// The file that says a directory is a layout (image-layout.md), and its text.
 const LAYOUT: &str = "oci-layout";
 const LAYOUT_TEXT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
-
-/// A file that is removed unless it gets its name. It is locked while its
-/// writer lives: another one takes away what a killed one left.
-#[derive(Debug)]
-pub struct Temporary {
-    path: PathBuf,
-    file: Flock<File>,
-    named: bool,
-}
-
-impl Temporary {
-    /// Makes a file in a directory.
-    ///
-    /// # Errors
-    /// It cannot be made.
-    pub fn create(directory: &Path) -> Result<Temporary> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        sweep(directory);
-        loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let name = format!("{TEMPORARY}{}-{number}", std::process::id());
-            let path = directory.join(name);
-            let made = File::options()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .open(&path);
-            let file = match made {
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
-                made => made.doing("create a file in", directory.display())?,
-            };
-            let locked = Flock::lock(file, FlockArg::LockExclusiveNonblock);
-            let file = locked.map_err(|(_, errno)| {
-                let _ = std::fs::remove_file(&path);
-                Error::new("lock", path.display(), crate::error::errno_name(errno))
-            })?;
-            // Another writer may have swept it away before it was locked.
-            if file.metadata().is_ok_and(|metadata| metadata.nlink() > 0) {
-                return Ok(Temporary {
-                    path,
-                    file,
-                    named: false,
-                });
-            }
-        }
-    }
-
-    /// The file, for writing.
-    ///
-    /// # Errors
-    /// Those of dup(2).
-    pub fn file(&self) -> Result<File> {
-        self.file.try_clone().doing("write", self.path.display())
-    }
-
-    /// What was written, as a blob.
-    ///
-    /// # Errors
-    /// Those of dup(2) and fstat(2).
-    pub fn blob(&self) -> Result<Blob> {
-        let file = self.file()?;
-        let length = file.metadata().doing("read", self.path.display())?.len();
-        Ok(Blob::File {
-            file: Arc::new(file),
-            start: 0,
-            length,
-        })
-    }
-
-    /// Gives it a name in the same file system, once it is on the disk.
-    fn name(mut self, path: &Path) -> Result<()> {
-        self.file.sync_all().doing("write", path.display())?;
-        std::fs::rename(&self.path, path).doing("create", path.display())?;
-        self.named = true;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.named {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Removes what killed writers left in a directory.
-fn sweep(directory: &Path) {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if !is_file
-            || !entry
-                .file_name()
-                .as_bytes()
-                .starts_with(TEMPORARY.as_bytes())
-        {
-            continue;
-        }
-        // The lock of one that lives is held.
-        if let Ok(file) = File::open(entry.path())
-            && !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
-        {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
-}
+/// What a layout has, in the order in which it gets it.
+const MEMBERS: [&str; 3] = ["blobs", LAYOUT, "index.json"];
 
 /// A blob of the image that is written.
 #[derive(Debug)]
@@ -178,6 +67,7 @@ impl Target {
     /// # Errors
     /// There is something else, or it cannot be written.
     pub fn open(path: &Path) -> Result<Target> {
+        Stage::recover(path, &MEMBERS);
         let is_empty = match std::fs::read_dir(path) {
             Ok(mut entries) => entries.next().is_none(),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => true,
@@ -235,9 +125,9 @@ impl Target {
                 // The base's blobs in its own layout.
                 None if has(&path, &piece, watch)? => continue,
                 None => {
-                    let temporary = Temporary::create(&self.path)?;
+                    let temporary = Temporary::file(&self.path)?;
                     let object = path.display().to_string();
-                    let mut file = temporary.file()?;
+                    let mut file = temporary.open()?;
                     transfer(&piece.digest, &piece.blob, watch, &mut |bytes| {
                         file.write_all(bytes).doing("write", &object)
                     })?;
@@ -248,6 +138,11 @@ impl Target {
         }
         let Target { path, stage } = self;
         let mut added = Vec::new();
+        // One that is being made is locked, and nobody else's.
+        let lock = match &stage {
+            Some(_) => None,
+            None => Some(lock(&path)?),
+        };
         let done = add(&path, ready, &mut added, tag, descriptor, watch);
         if done.is_err() {
             for path in &added {
@@ -255,15 +150,22 @@ impl Target {
             }
         }
         done?;
+        drop(lock);
         match stage {
-            Some(stage) => stage.publish(&["blobs", LAYOUT, "index.json"]),
+            Some(stage) => stage.publish(&MEMBERS),
             None => Ok(()),
         }
     }
 }
 
-/// Gives blobs their names and writes the index, one writer at a time: another
-/// one might rely on a blob that is taken back.
+/// Locks a layout. There is one writer at a time: another one might rely on a
+/// blob that is taken back.
+fn lock(layout: &Path) -> Result<Flock<File>> {
+    let file = File::open(layout).doing("open", layout.display())?;
+    temporary::lock(file, FlockArg::LockExclusive).doing("lock", layout.display())
+}
+
+/// Gives blobs their names and writes the index.
 fn add(
     layout: &Path,
     ready: Vec<(PathBuf, Temporary)>,
@@ -272,12 +174,13 @@ fn add(
     descriptor: &Value,
     watch: &dyn Watch,
 ) -> Result<()> {
-    let open = || File::open(layout).doing("open", layout.display());
-    let locked = Flock::lock(open()?, FlockArg::LockExclusive);
-    let _lock = locked.map_err(|(_, errno)| {
-        Error::new("lock", layout.display(), crate::error::errno_name(errno))
-    })?;
     let mut directories = Vec::new();
+    // What takes long is done before any has its name: a kill in between leaves
+    // blobs that no image has.
+    for (path, temporary) in &ready {
+        go_on(watch)?;
+        temporary.sync().doing("write", path.display())?;
+    }
     for (path, temporary) in ready {
         go_on(watch)?;
         let Some(directory) = path.parent() else {
@@ -289,7 +192,7 @@ fn add(
         }
         // One that is there may be damaged, but it is not ours to remove.
         let is_new = !path.exists();
-        temporary.name(&path)?;
+        temporary.name(&path).doing("create", path.display())?;
         if is_new {
             added.push(path);
         }
@@ -299,15 +202,16 @@ fn add(
     }
     let mut index = read_index(layout)?;
     put(&mut index, tag, descriptor);
-    let temporary = Temporary::create(layout)?;
+    let temporary = Temporary::file(layout)?;
     let path = layout.join("index.json");
     let text = index_text(&index);
     temporary
-        .file()?
+        .open()?
         .write_all(text.as_bytes())
         .doing("write", path.display())?;
+    temporary.sync().doing("write", path.display())?;
     go_on(watch)?;
-    temporary.name(&path)?;
+    temporary.name(&path).doing("create", path.display())?;
     // The image is there: what cannot be undone does not fail any more.
     added.clear();
     sync(layout)
@@ -433,7 +337,7 @@ impl Archive {
             let text = format!("{} is a directory, not an archive", path.display());
             return Err(Error::text(text).hint("a layout is written with --image"));
         }
-        let temporary = Temporary::create(directory_of(path))
+        let temporary = Temporary::file(directory_of(path))
             .map_err(|error| Error::new("create", path.display(), error.cause))?;
         Ok(Archive {
             path: path.into(),
@@ -453,7 +357,7 @@ impl Archive {
         watch: &dyn Watch,
     ) -> Result<()> {
         let fault = |e: std::io::Error| Error::new("write", self.path.display(), io_name(&e));
-        let file = self.temporary.file()?;
+        let file = self.temporary.open()?;
         let mut writer = Writer::new(std::io::BufWriter::with_capacity(CHUNK, file));
         let node = |kind, size| Node {
             kind,
@@ -505,7 +409,9 @@ impl Archive {
     /// # Errors
     /// Those of rename(2).
     pub fn publish(self) -> Result<()> {
-        self.temporary.name(&self.path)?;
+        let object = self.path.display();
+        self.temporary.sync().doing("write", &object)?;
+        self.temporary.name(&self.path).doing("create", &object)?;
         sync(directory_of(&self.path))
     }
 }
@@ -520,6 +426,8 @@ pub fn directory_of(path: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::super::Quiet;
     use super::super::layout::Layout;
     use super::*;
@@ -627,17 +535,6 @@ mod tests {
         let target = Target::open(&base.0.join("new")).unwrap();
         assert!(target.publish("b", &entry, vec![piece], &quiet).is_err());
         assert_eq!(base.names(""), ["images"]);
-    }
-
-    #[test]
-    fn what_a_killed_writer_left_goes() {
-        let base = Directory::new("killed");
-        std::fs::write(base.0.join(".brig-1-0"), "x").unwrap();
-        let first = Temporary::create(&base.0).unwrap();
-        let second = Temporary::create(&base.0).unwrap();
-        assert_eq!(base.names("").len(), 2);
-        drop((first, second));
-        assert!(base.names("").is_empty());
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod scan;
 pub mod sort;
 pub mod store;
 pub mod stream;
+pub mod temporary;
 pub mod tree;
 pub mod unpack;
 pub mod write;

@@ -14,11 +14,12 @@ use super::blob::{self, CHUNK};
 use super::compress::{self, Blocks, Method};
 use super::diff::{Both, Comparable, Diff, Pair, clamped};
 use super::layout::{CONFIG, Image, LAYER, MANIFEST, REF_NAME};
-use super::layout_write::{Archive, Piece, Target, Temporary, directory_of};
+use super::layout_write::{Archive, Piece, Target, directory_of};
 use super::listing::{FileId, Key, Lister, Listing, path};
 use super::progress::Progress;
 use super::scan::Source;
 use super::stream::{self, Compression};
+use super::temporary::Temporary;
 use super::write::Writer;
 use super::{Watch, go_on};
 use crate::error::{Context, Error, Result, io_name};
@@ -130,9 +131,9 @@ fn make(options: Options, watch: &dyn Watch) -> Result<Made> {
         watch.warning("the root file system is the base's: no layer is added");
         None
     } else {
-        let temporary = Temporary::create(directory)?;
+        let temporary = Temporary::file(directory)?;
         let object = format!("the layer in {}", directory.display());
-        let file = temporary.file()?;
+        let file = temporary.open()?;
         let mut entries = 0;
         let written = compress::with(method, file, &object, |blocks| {
             let mut layer = Layer {

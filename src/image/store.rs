@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use super::archive::{Kind, Reader, Stream};
 use super::blob::Blob;
+use super::temporary::Temporary;
 use super::{Watch, go_on, stream};
-use crate::error::{Context, Error, Result, errno_name, io_name};
+use crate::error::{Context, Error, Result, io_name};
 
 /// The most files that an archive of an image may have.
 const MOST_FILES: usize = 100_000;
@@ -213,28 +214,7 @@ pub fn plain(mut file: File, watch: &dyn Watch) -> Result<File> {
 /// # Errors
 /// It cannot be made.
 pub fn unnamed() -> Result<File> {
-    let directory = temporary();
-    for attempt in 0..100 {
-        let path = directory.join(format!(".brig-{}-{attempt}", std::process::id()));
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path);
-        match file {
-            Ok(file) => {
-                std::fs::remove_file(&path).doing("remove", path.display())?;
-                return Ok(file);
-            }
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e).doing("create", path.display()),
-        }
-    }
-    Err(Error::new(
-        "create",
-        format_args!("a file in {}", directory.display()),
-        errno_name(nix::errno::Errno::EEXIST),
-    ))
+    Temporary::file(&temporary())?.unnamed()
 }
 
 /// The directory for what is large and temporary. /tmp is memory on many hosts.

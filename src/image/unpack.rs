@@ -1,11 +1,9 @@
 //! An image to a bundle: the layers applied in a directory beside the bundle's
 //! name, which gets that name when all is there.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -18,6 +16,7 @@ use super::blob;
 use super::layer::{Applier, Counts};
 use super::layout::{Image, Layer};
 use super::progress::{Progress, bytes};
+use super::temporary::{self, Temporary};
 use super::{Counted, Watch, go_on, stream, tree};
 use crate::error::{Context, Error, Result};
 
@@ -25,20 +24,34 @@ use crate::error::{Context, Error, Result};
 #[derive(Debug)]
 pub struct Stage {
     /// Where it is filled.
-    path: PathBuf,
+    temporary: Temporary,
     /// Where it is to be.
     target: PathBuf,
     /// The target is there and empty, and is filled from inside: it may be a
     /// mount, or have an owner of its own.
     inside: bool,
-    published: bool,
+}
+
+/// Says of a directory that what it holds is being moved into the target.
+const MOVING: &str = ".moving";
+/// What a bundle has, in the order in which it gets it.
+const MEMBERS: [&str; 2] = ["rootfs", "config.json"];
+
+/// Looks whether a bundle can be made, after what a killed process left there
+/// was taken away.
+///
+/// # Errors
+/// There is something else than an empty directory.
+pub fn prepare(bundle: &Path) -> Result<()> {
+    Stage::recover(bundle, &MEMBERS);
+    check_target(bundle).map(drop)
 }
 
 /// Whether the target is an empty directory, rather than not there.
 ///
 /// # Errors
 /// It is something else.
-pub fn check_target(target: &Path) -> Result<bool> {
+fn check_target(target: &Path) -> Result<bool> {
     let object = || format!("bundle {}", target.display());
     match std::fs::read_dir(target) {
         Ok(mut entries) => {
@@ -63,30 +76,42 @@ impl Stage {
     /// The target is something else, or nothing can be made there.
     pub fn begin(target: &Path) -> Result<Stage> {
         let inside = check_target(target)?;
-        let mut name = OsString::from(".");
-        let parent = if inside {
-            target
-        } else {
-            name.push(target.file_name().unwrap_or_default());
-            target.parent().unwrap_or(Path::new("/"))
+        let parent = match inside {
+            true => target,
+            false => target.parent().unwrap_or(Path::new("/")),
         };
-        name.push(format!(".brig-{}", std::process::id()));
-        let path = parent.join(name);
-        // What a process of the same number left when it was killed.
-        remove(&path);
-        let made = std::fs::DirBuilder::new().mode(0o755).create(&path);
-        made.doing("create", format_args!("bundle {}", target.display()))?;
+        let temporary = Temporary::directory(parent).map_err(|error| {
+            let object = format!("bundle {}", target.display());
+            Error::new("create", object, error.cause)
+        })?;
         Ok(Stage {
-            path,
+            temporary,
             target: target.into(),
             inside,
-            published: false,
         })
+    }
+
+    /// Takes back, or where it was being published finishes, what a killed
+    /// process left in a target.
+    pub fn recover(target: &Path, order: &[&str]) {
+        temporary::each_left(target, |left| {
+            if left.join(MOVING).exists() {
+                for name in order {
+                    let (from, to) = (left.join(name), target.join(name));
+                    if from.symlink_metadata().is_ok()
+                        && (to.symlink_metadata().is_ok() || std::fs::rename(from, to).is_err())
+                    {
+                        return;
+                    }
+                }
+            }
+            remove(left);
+        });
     }
 
     /// Where to write.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.temporary.path()
     }
 
     /// Gives the directory its name, or moves what it holds into the target,
@@ -94,22 +119,16 @@ impl Stage {
     ///
     /// # Errors
     /// Those of rename(2).
-    pub fn publish(mut self, order: &[&str]) -> Result<()> {
+    pub fn publish(self, order: &[&str]) -> Result<()> {
         let object = || self.target.display().to_string();
         if !self.inside {
             // Something may have appeared there meanwhile.
-            nix::fcntl::renameat(
-                nix::fcntl::AT_FDCWD,
-                &self.path,
-                nix::fcntl::AT_FDCWD,
-                &self.target,
-            )
-            .doing("create", object())?;
-            self.published = true;
-            return Ok(());
+            let named = self.temporary.name(&self.target);
+            return named.doing("create", self.target.display());
         }
+        File::create(self.path().join(MOVING)).doing("create", object())?;
         for (i, name) in order.iter().enumerate() {
-            let moved = std::fs::rename(self.path.join(name), self.target.join(name));
+            let moved = std::fs::rename(self.path().join(name), self.target.join(name));
             if let Err(error) = moved {
                 for done in &order[..i] {
                     remove(&self.target.join(done));
@@ -118,14 +137,6 @@ impl Stage {
             }
         }
         Ok(())
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if !self.published {
-            remove(&self.path);
-        }
     }
 }
 
@@ -180,12 +191,13 @@ pub fn unpack(
     said: &mut dyn FnMut(String),
     config: &mut dyn FnMut(BorrowedFd<'_>) -> Result<String>,
 ) -> Result<Counts> {
+    prepare(bundle)?;
     let stage = Stage::begin(bundle)?;
     let made = fill(image, &stage, rootless, progress, watch, said, config);
     // Whatever the interrupt made fail is not the reason.
     go_on(watch)?;
     let counts = made?;
-    stage.publish(&["rootfs", "config.json"])?;
+    stage.publish(&MEMBERS)?;
     Ok(counts)
 }
 

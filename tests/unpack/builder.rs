@@ -323,6 +323,16 @@ impl Layout {
         }
     }
 
+    /// All names in the directory of the layout and of what is made of it, but
+    /// not in the layout.
+    pub fn all_names(&self) -> Vec<std::ffi::OsString> {
+        let mut all = self.names();
+        if let Ok(entries) = std::fs::read_dir(self.out()) {
+            all.extend(entries.map(|entry| entry.unwrap().file_name()));
+        }
+        all
+    }
+
     /// Unpacks what is fine.
     #[track_caller]
     pub fn good(&self) -> Run {

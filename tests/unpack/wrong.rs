@@ -1,6 +1,7 @@
 //! What wrong input gets: one clear line, status 1, and nothing left.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -366,6 +367,24 @@ fn a_disk_that_fills_up() {
     );
 }
 
+/// Waits until a process has something in the directory that it fills.
+fn begun(directory: &Path, process: u32, name: &str) {
+    let prefix = format!(".brig-{process}-");
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let mut stages = entries.filter(|entry| {
+            let name = entry.file_name();
+            name.to_str().is_some_and(|name| name.starts_with(&prefix))
+        });
+        if stages.any(|stage| stage.path().join(name).exists()) {
+            return;
+        }
+        assert!(Instant::now() < until, "it never began");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn an_interrupt_in_the_middle() {
     let bytes = archive(&[file("first", "1"), file("zeros", vec![0; 300 << 20])]);
@@ -382,12 +401,7 @@ fn an_interrupt_in_the_middle() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let stage = layout.base.join(format!(".out.brig-{}", child.id()));
-        let begun = Instant::now();
-        while !stage.join("rootfs/zeros").exists() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "it never began");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        begun(&layout.base, child.id(), "rootfs/zeros");
         kill(Pid::from_raw(child.id() as i32), signal).unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(
@@ -397,6 +411,67 @@ fn an_interrupt_in_the_middle() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(layout.names(), ["layout"]);
     }
+}
+
+/// A kill leaves a hidden directory, and no bundle; the next one takes it away.
+#[test]
+fn a_kill_at_any_moment() {
+    let entries: Vec<Entry> = (0..400).map(|i| file(&format!("f{i}"), "x")).collect();
+    let layout = Layout::of("killed", &entries);
+    let unpack = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_brig"));
+        command.args(["unpack", "--image", layout.path().to_str().unwrap()]);
+        command.arg(layout.out()).stderr(Stdio::null());
+        command
+    };
+    // To a new directory, and into an empty one that is there.
+    for is_there in [false, true] {
+        let mut left = 0;
+        for round in 0..12 {
+            if is_there {
+                fs::create_dir(layout.out()).unwrap();
+            }
+            let mut child = unpack().spawn().unwrap();
+            match round % 4 {
+                0 if is_there => begun(&layout.out(), child.id(), "rootfs/f1"),
+                0 => begun(&layout.base, child.id(), "rootfs/f1"),
+                _ => std::thread::sleep(Duration::from_millis(4 * round)),
+            }
+            let _ = child.kill();
+            child.wait().unwrap();
+            left += usize::from(layout.all_names().iter().any(is_hidden));
+            if !layout.out().join("config.json").exists() {
+                let run = layout.good();
+                assert!(run.err.lines().count() <= 1, "{}", run.err);
+            }
+            assert_eq!(fs::read_dir(layout.rootfs()).unwrap().count(), 400);
+            assert!(!layout.all_names().iter().any(is_hidden));
+            fs::remove_dir_all(layout.out()).unwrap();
+        }
+        assert!(left > 0, "no kill came in time");
+    }
+}
+
+fn is_hidden(name: &std::ffi::OsString) -> bool {
+    name.to_string_lossy().contains(".brig-")
+}
+
+/// Killed between two names: what is there is finished, and nothing is removed
+/// that may be the user's.
+#[test]
+fn a_kill_while_the_bundle_gets_its_name() {
+    let layout = small("moving");
+    let (out, stage) = (layout.out(), layout.out().join(".brig-1-0"));
+    fs::create_dir_all(&stage).unwrap();
+    fs::create_dir(out.join("rootfs")).unwrap();
+    fs::write(stage.join("config.json"), "{}").unwrap();
+    fs::write(stage.join(".moving"), "").unwrap();
+    let run = layout.unpack(&[]);
+    assert_eq!(run.status, Some(1));
+    assert!(run.err.contains("is not empty"), "{}", run.err);
+    let names = |path: &Path| fs::read_dir(path).unwrap().count();
+    assert_eq!((names(&out), names(&out.join("rootfs"))), (2, 0));
+    assert_eq!(fs::read(out.join("config.json")).unwrap(), b"{}");
 }
 
 #[test]
