@@ -497,6 +497,17 @@ impl<'a> Applier<'a> {
             fchmodat(&*parent, os, mode, FchmodatFlags::FollowSymlink)
                 .doing("set the mode of", "it")?;
         }
+        // On FreeBSD a link has a mode, on Linux all have the same.
+        if cfg!(target_os = "freebsd") && entry.kind == Kind::Symlink {
+            // The bits that others may be refused mean nothing on a link.
+            let bits = if self.rootless { 0o777 } else { 0o7777 };
+            let mode = Mode::from_bits_truncate((entry.mode & bits) as _);
+            match fchmodat(&*parent, os, mode, FchmodatFlags::NoFollowSymlink) {
+                // The file system keeps none.
+                Ok(()) | Err(Errno::EOPNOTSUPP) => {}
+                Err(errno) => return Err(errno).doing("set the mode of", "it"),
+            }
+        }
         self.attributes(parent.as_fd(), Some(os), entry)?;
         let (atime, mtime) = times(entry);
         utimensat(

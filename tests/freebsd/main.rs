@@ -16,6 +16,8 @@ mod devices;
 #[cfg(target_os = "freebsd")]
 mod ephemeral;
 #[cfg(target_os = "freebsd")]
+mod images;
+#[cfg(target_os = "freebsd")]
 mod input;
 #[cfg(target_os = "freebsd")]
 mod jail;
@@ -41,6 +43,7 @@ fn main() -> std::process::ExitCode {
         ephemeral::CASES,
         jail::CASES,
         processes::CASES,
+        images::CASES,
         input::CASES,
         limits::CASES,
         linux::CASES,
