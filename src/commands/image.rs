@@ -146,7 +146,7 @@ fn inspect(args: &cli::ImageInspect) -> Result<()> {
         if let Ok(image) = &one.image {
             let layers: Vec<Value> = image.layers.iter().map(layer).collect();
             value["layers"] = layers.into();
-            value["manifest"] = image.manifest.clone();
+            value["manifest"] = image.manifest().unwrap_or_default();
             value["config"] = serde_json::from_slice(&image.config_raw).unwrap_or_default();
         }
         all.push(value);

@@ -4,6 +4,7 @@
 //! The tar crate reads headers here and no more: its iterator keeps extension
 //! headers of any size in memory, and image layers come from anywhere.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 
 use tar::{EntryType, Header};
@@ -12,8 +13,8 @@ use crate::error::{Error, Result};
 
 /// Size of a record.
 const BLOCK: usize = 512;
-/// The longest extension header that is read. Attributes of a file are 64 KiB
-/// each on Linux; names are far below.
+/// How long the extension headers of an entry are together. Attributes of a file
+/// are 64 KiB each on Linux; names are far below.
 const LONGEST_EXTENSION: u64 = 1 << 20;
 /// The longest name, as PATH_MAX.
 pub const LONGEST_NAME: usize = 4096;
@@ -88,7 +89,7 @@ pub struct Entry {
     pub atime: Option<Time>,
     /// Major and minor number of a device.
     pub device: (u32, u32),
-    /// Extended attributes by name, as `user.x`.
+    /// Extended attributes, sorted by name, as `user.x`.
     pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
     /// FreeBSD's file flags as text, as `schg,nodump` (SCHILY.fflags).
     pub flags: Vec<u8>,
@@ -119,8 +120,9 @@ struct Extensions {
     gid: Option<u32>,
     mtime: Option<Time>,
     atime: Option<Time>,
-    attributes: Vec<(Vec<u8>, Vec<u8>)>,
-    encoded: Vec<(Vec<u8>, Vec<u8>)>,
+    /// By name, so that any number of them is looked up in no time.
+    attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+    encoded: BTreeMap<Vec<u8>, Vec<u8>>,
     flags: Vec<u8>,
     sparse: Sparse,
 }
@@ -177,6 +179,7 @@ impl<R: Stream> Reader<R> {
         let mut extensions = Extensions::default();
         let mut extended = false;
         let mut headers = 0;
+        let mut room = LONGEST_EXTENSION;
         loop {
             let rest = self.left + self.padding;
             self.inner.pass(rest).map_err(|e| read_fault(&e))?;
@@ -197,10 +200,10 @@ impl<R: Stream> Reader<R> {
             let size = unsigned(&header.as_old().size, "size")?;
             self.set_left(size)?;
             match header.as_old().linkflag[0] {
-                b'L' => extensions.path = Some(terminated(self.extension()?)),
-                b'K' => extensions.link = Some(terminated(self.extension()?)),
+                b'L' => extensions.path = Some(terminated(self.extension(&mut room)?)),
+                b'K' => extensions.link = Some(terminated(self.extension(&mut room)?)),
                 b'x' | b'X' => {
-                    let records = self.extension()?;
+                    let records = self.extension(&mut room)?;
                     extensions.read(&records)?;
                 }
                 // Global headers are ignored by all that read layers; volume
@@ -266,11 +269,11 @@ impl<R: Stream> Reader<R> {
         Ok(true)
     }
 
-    /// The data of an extension header.
-    fn extension(&mut self) -> Result<Vec<u8>> {
-        if self.left > LONGEST_EXTENSION {
-            return Err(fault("an extension header is longer than 1 MiB"));
-        }
+    /// The data of an extension header, which is taken off the room for them.
+    fn extension(&mut self, room: &mut u64) -> Result<Vec<u8>> {
+        let rest = room.checked_sub(self.left);
+        *room =
+            rest.ok_or_else(|| fault("the extension headers of an entry are longer than 1 MiB"))?;
         let mut all = Vec::new();
         loop {
             let here = self.data()?;
@@ -388,9 +391,7 @@ impl<R: Stream> Reader<R> {
             _ => (0, 0),
         };
         for (name, value) in ext.encoded {
-            if !ext.attributes.iter().any(|(known, _)| *known == name) {
-                ext.attributes.push((name, value));
-            }
+            ext.attributes.entry(name).or_insert(value);
         }
         let id = |known: Option<u32>, field: &[u8], what: &str| match known {
             Some(id) => Ok(id),
@@ -416,7 +417,7 @@ impl<R: Stream> Reader<R> {
             mtime,
             atime: ext.atime,
             device,
-            attributes: ext.attributes,
+            attributes: ext.attributes.into_iter().collect(),
             flags: ext.flags,
             pieces,
             link,
@@ -591,12 +592,11 @@ impl Extensions {
             }
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    self.attributes.retain(|(known, _)| known != name);
-                    self.attributes.push((name.to_vec(), value.to_vec()));
+                    self.attributes.insert(name.to_vec(), value.to_vec());
                 } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
                     let name = percent_decoded(name).ok_or_else(wrong)?;
-                    self.encoded
-                        .push((name, base64_decoded(value).ok_or_else(wrong)?));
+                    let value = base64_decoded(value).ok_or_else(wrong)?;
+                    self.encoded.insert(name, value);
                 }
             }
         }

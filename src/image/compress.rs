@@ -382,7 +382,7 @@ mod tests {
                     (bytes.len() as u64, length as u64)
                 );
                 let mut read = Vec::new();
-                let mut decoder = stream::decoder(bytes.as_slice()).unwrap();
+                let mut decoder = stream::decoder(bytes.as_slice(), stream::ARCHIVE).unwrap();
                 decoder.read_to_end(&mut read).unwrap();
                 assert!(read == plain, "{method:?} {length}");
             }

@@ -379,7 +379,7 @@ mod tests {
         });
         Image {
             digest: None,
-            manifest: Value::Null,
+            manifest_raw: Vec::new(),
             config: serde_json::from_value(raw).unwrap(),
             config_raw: Vec::new(),
             layers: Vec::new(),

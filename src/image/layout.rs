@@ -5,6 +5,7 @@ use std::path::Path;
 
 use oci_spec::image::{Descriptor, Digest, ImageConfiguration, ImageIndex, ImageManifest};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::Watch;
 use super::blob::{self, Blob};
@@ -68,8 +69,8 @@ pub struct Layer {
 pub struct Image {
     /// Digest of the manifest; none in a docker archive.
     pub digest: Option<Digest>,
-    /// The manifest.
-    pub manifest: serde_json::Value,
+    /// The manifest's bytes.
+    pub manifest_raw: Vec<u8>,
     /// The configuration.
     pub config: ImageConfiguration,
     /// The configuration's bytes.
@@ -86,6 +87,14 @@ impl Image {
             architecture: self.config.architecture().to_string(),
             variant: self.config.variant().clone(),
         }
+    }
+
+    /// The manifest, with what brig does not know, too.
+    ///
+    /// # Errors
+    /// It is not JSON.
+    pub fn manifest(&self) -> Result<serde_json::Value> {
+        serde_json::from_slice(&self.manifest_raw).map_err(|e| not_json("manifest", &e))
     }
 
     /// Size of the layers' blobs in bytes.
@@ -140,11 +149,23 @@ pub struct Listed {
     pub image: Result<Image>,
 }
 
-/// A manifest with what it runs on.
-struct Candidate {
-    descriptor: Descriptor,
+/// What an image is made of, by what it runs on. Its documents are read again
+/// when it is chosen: there may be many that are not.
+struct Candidate<'a> {
+    origin: Origin<'a>,
     platform: Platform,
-    image: Option<Image>,
+}
+
+enum Origin<'a> {
+    Manifest(Box<Descriptor>),
+    Docker(&'a DockerImage),
+}
+
+/// What was found on the way through indexes.
+#[derive(Default)]
+struct Found<'a> {
+    candidates: Vec<Candidate<'a>>,
+    indexes: usize,
 }
 
 impl Layout {
@@ -209,23 +230,17 @@ impl Layout {
     /// The name or the platform is not there, or something is damaged.
     pub fn find(&self, name: Option<&str>, platforms: &[Platform]) -> Result<Image> {
         let named = self.choose(name)?;
-        let mut candidates = Vec::new();
+        let mut found = Found::default();
         for named in named {
             match &named.what {
-                What::Docker(image) => {
-                    let image = self.docker(image)?;
-                    let blob = blob::sha256(&image.config_raw);
-                    let size = image.config_raw.len() as u64;
-                    let media_type = CONFIG.into();
-                    candidates.push(Candidate {
-                        descriptor: Descriptor::new(media_type, size, blob),
-                        platform: image.platform(),
-                        image: Some(image),
-                    });
-                }
-                What::Descriptor(descriptor) => self.collect(descriptor, 0, &mut candidates)?,
+                What::Docker(image) => found.candidates.push(Candidate {
+                    platform: self.docker(image)?.platform(),
+                    origin: Origin::Docker(image),
+                }),
+                What::Descriptor(descriptor) => self.collect(descriptor, 0, &mut found)?,
             }
         }
+        let mut candidates = found.candidates;
         let best = platforms.iter().find_map(|wanted| {
             let fits =
                 |(i, candidate): (usize, &Candidate)| Some((wanted.fit(&candidate.platform)?, i));
@@ -244,10 +259,9 @@ impl Layout {
                     .hint("name one with --platform"),
             });
         };
-        let chosen = candidates.swap_remove(best);
-        match chosen.image {
-            Some(image) => Ok(image),
-            None => self.image(&chosen.descriptor),
+        match candidates.swap_remove(best).origin {
+            Origin::Manifest(descriptor) => self.image(&descriptor),
+            Origin::Docker(image) => self.docker(image),
         }
     }
 
@@ -278,17 +292,17 @@ impl Layout {
                     add(None, platform, image);
                 }
                 What::Descriptor(descriptor) => {
-                    let mut candidates = Vec::new();
-                    if let Err(error) = self.collect(descriptor, 0, &mut candidates) {
+                    let mut found = Found::default();
+                    if let Err(error) = self.collect(descriptor, 0, &mut found) {
                         let digest = descriptor.digest().to_string();
                         add(Some(digest), None, Err(error));
                     }
-                    for candidate in candidates {
-                        let digest = candidate.descriptor.digest().to_string();
-                        let image = match candidate.image {
-                            Some(image) => Ok(image),
-                            None => self.image(&candidate.descriptor),
+                    for candidate in found.candidates {
+                        let Origin::Manifest(descriptor) = candidate.origin else {
+                            continue;
                         };
+                        let digest = descriptor.digest().to_string();
+                        let image = self.image(&descriptor);
                         add(Some(digest), Some(candidate.platform), image);
                     }
                 }
@@ -376,29 +390,33 @@ impl Layout {
     }
 
     fn holds(&self, named: &Named, digest: &Digest) -> bool {
-        let mut candidates = Vec::new();
+        let mut found = Found::default();
         let What::Descriptor(descriptor) = &named.what else {
             return false;
         };
-        self.collect(descriptor, 0, &mut candidates).is_ok()
-            && candidates
-                .iter()
-                .any(|candidate| candidate.descriptor.digest() == digest)
+        let is_it = |candidate: &Candidate<'_>| match &candidate.origin {
+            Origin::Manifest(descriptor) => descriptor.digest() == digest,
+            Origin::Docker(_) => false,
+        };
+        self.collect(descriptor, 0, &mut found).is_ok() && found.candidates.iter().any(is_it)
     }
 
     /// The manifests that a descriptor leads to.
-    fn collect(
-        &self,
-        descriptor: &Descriptor,
-        depth: usize,
-        found: &mut Vec<Candidate>,
-    ) -> Result<()> {
+    fn collect(&self, descriptor: &Descriptor, depth: usize, found: &mut Found<'_>) -> Result<()> {
         let media_type = descriptor.media_type().to_string();
         let digest = descriptor.digest();
         if INDEXES.contains(&media_type.as_str()) {
             if depth == DEEPEST {
                 return Err(Error::text(format_args!(
                     "index {digest}: indexes nest more than {DEEPEST} deep"
+                )));
+            }
+            // One that lists another many times, and so on, has no end.
+            found.indexes += 1;
+            if found.indexes > MOST_MANIFESTS {
+                return Err(Error::text(format_args!(
+                    "{} has more than {MOST_MANIFESTS} indexes",
+                    self.name
                 )));
             }
             let what = format!("index {digest}");
@@ -413,7 +431,7 @@ impl Layout {
             }
             return Ok(());
         }
-        if found.len() == MOST_MANIFESTS {
+        if found.candidates.len() == MOST_MANIFESTS {
             return Err(Error::text(format_args!(
                 "{} has more than {MOST_MANIFESTS} manifests",
                 self.name
@@ -421,24 +439,17 @@ impl Layout {
         }
         // What an index says is believed for choosing; the configuration has it
         // where the index has not.
-        let (platform, image) = match descriptor.platform() {
-            Some(platform) => {
-                let platform = Platform {
-                    os: platform.os().to_string(),
-                    architecture: platform.architecture().to_string(),
-                    variant: platform.variant().clone(),
-                };
-                (platform, None)
-            }
-            None => {
-                let image = self.image(descriptor)?;
-                (image.platform(), Some(image))
-            }
+        let platform = match descriptor.platform() {
+            Some(platform) => Platform {
+                os: platform.os().to_string(),
+                architecture: platform.architecture().to_string(),
+                variant: platform.variant().clone(),
+            },
+            None => self.image(descriptor)?.platform(),
         };
-        found.push(Candidate {
-            descriptor: descriptor.clone(),
+        found.candidates.push(Candidate {
+            origin: Origin::Manifest(Box::new(descriptor.clone())),
             platform,
-            image,
         });
         Ok(())
     }
@@ -497,7 +508,7 @@ impl Layout {
         }
         Ok(Image {
             digest: Some(digest.clone()),
-            manifest: serde_json::from_slice(&bytes).map_err(|e| not_json(&what, &e))?,
+            manifest_raw: bytes,
             config: parsed,
             config_raw,
             layers,
@@ -552,7 +563,7 @@ impl Layout {
         });
         Ok(Image {
             digest: None,
-            manifest,
+            manifest_raw: manifest.to_string().into_bytes(),
             config,
             config_raw,
             layers,
@@ -590,32 +601,57 @@ fn not_json(what: &str, error: &serde_json::Error) -> Error {
     Error::text(format_args!("{what}: not JSON: {error}"))
 }
 
+/// What tells documents apart. Nothing else of one is kept: a value in two bytes
+/// would take seventy.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    media_type: Option<String>,
+    #[serde(default, deserialize_with = "is_there")]
+    manifests: bool,
+    #[serde(default, deserialize_with = "is_there")]
+    layers: bool,
+}
+
+fn is_there<'de, D: serde::Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(value).map(|_| true)
+}
+
 /// Parses a document, and refuses one that says it is another kind: the same
 /// bytes must not be a manifest to one reader and an index to the next.
 fn parse<T: for<'de> Deserialize<'de>>(what: &str, bytes: &[u8], media_type: &str) -> Result<T> {
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| not_json(what, &e))?;
+    // Before what it says is looked at.
+    let _: IgnoredAny = serde_json::from_slice(bytes).map_err(|e| not_json(what, &e))?;
     if !media_type.is_empty() {
-        let says = value.get("mediaType").and_then(serde_json::Value::as_str);
-        if let Some(says) = says.filter(|says| *says != media_type) {
+        let (kind, is_index) = match INDEXES.contains(&media_type) {
+            true => ("an index", true),
+            false => ("a manifest", false),
+        };
+        let not_one = || Error::text(format_args!("{what}: it is not {kind}"));
+        // A list is read as an object's values, too.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(not_one());
+        }
+        let told: Told = read(what, bytes)?;
+        if let Some(says) = told.media_type.filter(|says| says != media_type) {
             return Err(Error::text(format_args!(
                 "{what}: it says it is {says:?}, not {media_type:?}"
             )));
         }
-        let (own, other) = if INDEXES.contains(&media_type) {
-            ("manifests", "layers")
-        } else {
-            ("layers", "manifests")
+        let (own, other) = match is_index {
+            true => (told.manifests, told.layers),
+            false => (told.layers, told.manifests),
         };
-        if value.get(own).is_none() || value.get(other).is_some() {
-            let kind = if own == "layers" {
-                "a manifest"
-            } else {
-                "an index"
-            };
-            return Err(Error::text(format_args!("{what}: it is not {kind}")));
+        if !own || other {
+            return Err(not_one());
         }
     }
-    serde_path_to_error::deserialize(value)
+    read(what, bytes)
+}
+
+fn read<T: for<'de> Deserialize<'de>>(what: &str, bytes: &[u8]) -> Result<T> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| Error::text(format_args!("{what}: {}: {}", error.path(), error.inner())))
 }
 

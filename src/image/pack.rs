@@ -392,13 +392,14 @@ impl Layer<'_> {
 
 /// The base's layers as descriptors of OCI, and their blobs.
 fn base_layers(base: &Image, layers: &mut Vec<Value>, pieces: &mut Vec<Piece>) -> Result<()> {
+    let manifest = base.manifest()?;
     for (i, layer) in base.layers.iter().enumerate() {
         let digest = match &layer.digest {
             Some(digest) => digest.clone(),
             // Of a docker archive, whose layers have no digest of their own.
             None => digest_of(&layer.blob)?,
         };
-        let known = base.manifest.get("layers").and_then(|all| all.get(i));
+        let known = manifest.get("layers").and_then(|all| all.get(i));
         let mut descriptor = match known {
             Some(known) if known.is_object() => known.clone(),
             _ => json!({

@@ -13,8 +13,10 @@ use super::temporary::Temporary;
 use super::{Watch, go_on, stream};
 use crate::error::{Context, Error, Result, io_name};
 
-/// The most files that an archive of an image may have.
+/// The most files that an archive of an image may have, and the length of all
+/// their names in bytes.
 const MOST_FILES: usize = 100_000;
+const MOST_NAMES: usize = 16 << 20;
 
 /// Named files.
 #[derive(Debug)]
@@ -78,10 +80,12 @@ impl Store {
         let mut reader = Reader::new(BufReader::new(again));
         let mut members = HashMap::new();
         let mut links: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut names = 0;
         while let Some(entry) = reader.entry()? {
             go_on(watch)?;
             let name = clean(&entry.path);
-            if members.len() + links.len() > MOST_FILES {
+            names += name.len() + entry.link.len();
+            if members.len() + links.len() > MOST_FILES || names > MOST_NAMES {
                 return Err(Error::text("it has more files than an image has"));
             }
             match entry.kind {
@@ -191,8 +195,8 @@ pub fn plain(mut file: File, watch: &dyn Watch) -> Result<File> {
     if stream::Compression::of(&magic[..filled]).is_none() {
         return Ok(file);
     }
-    let mut decoder =
-        stream::decoder(BufReader::new(file)).map_err(|e| Error::text(io_name(&e)))?;
+    let mut decoder = stream::decoder(BufReader::new(file), stream::ARCHIVE)
+        .map_err(|e| Error::text(io_name(&e)))?;
     let mut plain = unnamed()?;
     let mut buffer = vec![0_u8; super::blob::CHUNK];
     loop {

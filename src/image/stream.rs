@@ -18,11 +18,30 @@ use crate::error::{Error, Result, io_name};
 
 /// Chunks that wait for the caller or for the hasher.
 const WAITING: usize = 8;
-/// The largest window of a zstd stream, as a power of two: 32 MiB. Levels to 19
-/// use 8 MiB; what needs more would break the promise to stay below 64 MiB.
-const WINDOW_LOG: u32 = 25;
-/// The most memory of an xz decoder, in KiB: that of level 9 and a little.
-const XZ_MEMORY: u32 = 80 << 10;
+/// What a decoder may need.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// The window of a zstd stream, as a power of two. Levels to 19 use 8 MiB.
+    window: u32,
+    /// Memory of an xz decoder in KiB, which is its dictionary and a little.
+    xz: u32,
+}
+
+/// For a layer: unpacking promises to stay below 64 MiB.
+const LAYER: Most = Most {
+    window: 25,
+    xz: 33 << 10,
+};
+/// For a layer that is decompressed once more at the same time.
+const AHEAD: Most = Most {
+    window: 24,
+    xz: 17 << 10,
+};
+/// For an archive as a whole, as a distribution set by level 9 of xz.
+pub const ARCHIVE: Most = Most {
+    window: 25,
+    xz: 80 << 10,
+};
 
 /// A compression, told by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,17 +73,20 @@ impl Compression {
 ///
 /// # Errors
 /// Those of reading the first bytes.
-pub fn decoder<'a>(mut reader: impl BufRead + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+pub fn decoder<'a>(
+    mut reader: impl BufRead + Send + 'a,
+    most: Most,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
     Ok(match Compression::of(reader.fill_buf()?) {
         None => Box::new(reader),
         Some(Compression::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
         Some(Compression::Zstd) => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
-            decoder.window_log_max(WINDOW_LOG)?;
+            decoder.window_log_max(most.window)?;
             Box::new(decoder)
         }
         Some(Compression::Xz) => {
-            Box::new(lzma_rust2::XzReader::new_mem_limit(reader, true, XZ_MEMORY))
+            Box::new(lzma_rust2::XzReader::new_mem_limit(reader, true, most.xz))
         }
     })
 }
@@ -75,8 +97,10 @@ pub fn told(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof => "it is truncated".into(),
         _ if error.raw_os_error().is_none() => {
             let text = error.to_string();
-            if text.contains("too much memory") {
-                return "its zstd window is larger than 32 MiB; compress it without --long".into();
+            // zstd and xz in their words.
+            if text.contains("too much memory") || text.contains("needed memory too big") {
+                return "decompressing it takes too much memory; compress it at a lower level"
+                    .into();
             }
             format!("it cannot be decompressed: {text}")
         }
@@ -166,7 +190,7 @@ impl Decoding<'_> {
             inner: self.blob.reader(),
             done: self.done,
         };
-        let mut decoder = decoder(BufReader::with_capacity(CHUNK, reader))?;
+        let mut decoder = decoder(BufReader::with_capacity(CHUNK, reader), LAYER)?;
         loop {
             if self.watch.interrupted() {
                 // The kind Interrupted would be tried again.
@@ -278,7 +302,7 @@ pub fn verify(blob: &Blob, diff_id: &Digest, watch: &dyn Watch) -> Result<()> {
     let mut hasher = Hasher::of(diff_id)?;
     let fault = |error: &io::Error| Error::text(format_args!("layer {diff_id}: {}", told(error)));
     let reader = BufReader::with_capacity(CHUNK, blob.reader());
-    let mut decoder = decoder(reader).map_err(|e| fault(&e))?;
+    let mut decoder = decoder(reader, AHEAD).map_err(|e| fault(&e))?;
     let mut buffer = vec![0_u8; CHUNK];
     loop {
         super::go_on(watch)?;
@@ -359,6 +383,37 @@ mod tests {
                 .unwrap()
                 .is_empty()
         );
+    }
+
+    /// A frame that is a lie: a window of 2^`log` bytes, and one byte.
+    fn frame(log: u32) -> Vec<u8> {
+        let window = ((log - 10) << 3) as u8;
+        vec![0x28, 0xb5, 0x2f, 0xfd, 0, window, 1 | 1 << 3, 0, 0, b'x']
+    }
+
+    /// `x` by xz -9, whose dictionary is of 64 MiB.
+    const XZ: [u8; 56] = [
+        0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x01, 0x69, 0x22, 0xde, 0x36, 0x02, 0x00, 0x21,
+        0x01, 0x1c, 0x00, 0x00, 0x00, 0x10, 0xcf, 0x58, 0xcc, 0x01, 0x00, 0x01, 0x78, 0x0a, 0x00,
+        0x00, 0x00, 0x1f, 0x08, 0xea, 0x46, 0x00, 0x01, 0x16, 0x02, 0xd0, 0x61, 0x10, 0xd2, 0x90,
+        0x42, 0x99, 0x0d, 0x01, 0x00, 0x00, 0x00, 0x00, 0x01, 0x59, 0x5a,
+    ];
+
+    #[test]
+    fn memory_of_decoders() {
+        let digest = super::super::blob::sha256(b"x");
+        assert_eq!(read(&frame(25), &digest).unwrap(), b"x");
+        let wanted = "decompressing it takes too much memory; compress it at a lower level";
+        for bytes in [&frame(26)[..], &XZ] {
+            assert_eq!(read(bytes, &digest).unwrap_err().to_string(), wanted);
+        }
+        let blob = Blob::Memory(Arc::from(frame(25)));
+        let error = verify(&blob, &digest, &Quiet::default()).unwrap_err();
+        assert!(error.to_string().ends_with(wanted), "{error}");
+        let mut all = Vec::new();
+        let mut archive = decoder(XZ.as_slice(), ARCHIVE).unwrap();
+        archive.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"x\n");
     }
 
     #[test]

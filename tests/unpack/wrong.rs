@@ -484,7 +484,34 @@ fn damaged_archives() {
     let mut header: [u8; 512] = kind[..512].try_into().unwrap();
     seal(&mut header);
     kind[..512].copy_from_slice(&header);
+    // Each is short enough; together they would fill the memory.
+    let many: Vec<Entry> = (0..2)
+        .map(|i| Entry {
+            data: [
+                format!("600000 SCHILY.xattr.user.{i}=").as_bytes(),
+                &vec![b'x'; 600_000],
+            ]
+            .concat(),
+            ..special("pax", b'x', (0, 0))
+        })
+        .map(|mut header| {
+            header.data.truncate(599_999);
+            header.data.push(b'\n');
+            header
+        })
+        .collect();
+    let long = "the extension headers of an entry are longer than 1 MiB";
+    let giant = Entry {
+        data: vec![b'n'; 1_100_000],
+        ..special("././@LongLink", b'L', (0, 0))
+    };
     for (name, bytes, text) in [
+        (
+            "extensions",
+            archive(&[&many[..], &[file("a", "")]].concat()),
+            long,
+        ),
+        ("long-name", archive(&[giant, file("a", "")]), long),
         ("cut", good[..1000].to_vec(), "the archive is truncated"),
         (
             "checksum",
@@ -507,6 +534,80 @@ fn damaged_archives() {
     let manifest = layout.image(&[(format!("{LAYER}+gzip"), cut, sha256(&good))], json!({}));
     layout.index(&[named(manifest, "latest")]);
     layout.wrong(&[], "truncated");
+}
+
+/// An archive of an image with names that would fill the memory.
+#[test]
+fn names_without_end() {
+    let layout = small("names");
+    let entries: Vec<Entry> = (0..4500)
+        .map(|i| file(&format!("{i:04}/{}", "n".repeat(4000)), ""))
+        .collect();
+    let path = layout.base.join("names.tar");
+    fs::write(&path, archive(&entries)).unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_brig"))
+        .args(["unpack", "--image", path.to_str().unwrap()])
+        .arg(layout.out())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert!(
+        said.ends_with("it has more files than an image has\n"),
+        "{said}"
+    );
+    assert_eq!((run.status.code(), said.lines().count()), (Some(1), 1));
+}
+
+/// Each index lists the next one so often that nobody would live to see the end.
+#[test]
+fn indexes_without_end() {
+    let layout = Layout::new("endless");
+    let manifest = layout.image(&[layer(&[file("a", "a")])], json!({}));
+    let mut all = vec![manifest; 2];
+    for _ in 0..6 {
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": all});
+        all = vec![layout.put(INDEX, index.to_string().as_bytes()); 60];
+    }
+    layout.index(&[named(all.remove(0), "latest")]);
+    layout.wrong(&[], "has more than 512 manifests");
+    let empty = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": []});
+    let mut all = vec![layout.put(INDEX, empty.to_string().as_bytes()); 60];
+    for _ in 0..5 {
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": all});
+        all = vec![layout.put(INDEX, index.to_string().as_bytes()); 60];
+    }
+    layout.index(&[named(all.remove(0), "latest")]);
+    layout.wrong(&[], "has more than 512 indexes");
+}
+
+/// Unpacks with so much memory for data, in KiB.
+#[cfg(target_os = "linux")]
+fn unpack_within(layout: &Layout, memory: u32) -> (Option<i32>, String) {
+    let line = format!("ulimit -d {memory}; exec \"$0\" unpack --image \"$1\" \"$2\"");
+    let run = Command::new("/bin/sh")
+        .args(["-c", &line, env!("CARGO_BIN_EXE_brig")])
+        .args([layout.path(), layout.out()])
+        .output()
+        .unwrap();
+    (run.status.code(), String::from_utf8(run.stderr).unwrap())
+}
+
+/// Documents within their limit whose values would take many times as much.
+#[cfg(target_os = "linux")]
+#[test]
+fn documents_of_small_values() {
+    let layout = small("documents");
+    let numbers = vec![0; 1 << 20];
+    let path = layout.path().join("index.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(layout.blob(&digest)).unwrap()).unwrap();
+    manifest["x"] = json!(numbers);
+    index["x"] = json!(numbers);
+    index["manifests"] = json!([named(layout.manifest(manifest), "latest")]);
+    fs::write(&path, index.to_string()).unwrap();
+    assert_eq!(unpack_within(&layout, 32 << 10), (Some(0), String::new()));
 }
 
 #[test]
