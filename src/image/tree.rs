@@ -26,8 +26,10 @@ use crate::error::{Error, Result, errno_name};
 pub const DEEPEST: usize = 400;
 /// As many links as the kernel follows in one path (path_resolution(7)).
 pub const MOST_LINKS: usize = 40;
-/// Names that are read from a directory before they are worked off.
+/// Names that are read from a directory before they are worked off, and what
+/// they take in bytes: every level of a tree may have as many.
 const BATCH: usize = 1024;
+const BATCH_BYTES: usize = 64 << 10;
 
 /// What a directory is to have when it is left.
 #[derive(Debug, Clone, Copy)]
@@ -397,37 +399,21 @@ fn names(
     directory: &mut Dir,
     pick: &mut dyn FnMut(&[u8]) -> bool,
 ) -> nix::Result<(Vec<Vec<u8>>, bool)> {
-    let mut found = Vec::new();
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    let mut bytes = 0;
     for entry in directory.iter() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name == b"." || name == b".." || !pick(name) {
             continue;
         }
-        if found.len() == BATCH {
+        if found.len() == BATCH || bytes > BATCH_BYTES {
             return Ok((found, true));
         }
+        bytes += name.len() + size_of::<Vec<u8>>();
         found.push(name.to_vec());
     }
     Ok((found, false))
-}
-
-/// The names in a directory, sorted.
-///
-/// # Errors
-/// Those of reading it.
-pub fn list(directory: BorrowedFd<'_>) -> nix::Result<Vec<Vec<u8>>> {
-    let fd = openat(directory, ".", directory_flags(), Mode::empty())?;
-    let mut all = Vec::new();
-    for entry in Dir::from_fd(fd)?.iter() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            all.push(name.to_vec());
-        }
-    }
-    all.sort_unstable();
-    Ok(all)
 }
 
 /// Removes a path with all below it, following no link but those of the
@@ -461,38 +447,56 @@ pub fn remove(parent: BorrowedFd<'_>, name: &[u8], rootless: bool) -> nix::Resul
         result => return result,
     }
     // An explicit stack: how deep directories nest is not ours to say.
-    let mut open: Vec<(Vec<u8>, Dir)> = vec![(name.to_vec(), opened(parent, name, rootless)?)];
-    while let Some((_, directory)) = open.last_mut() {
-        let (batch, _) = names(directory, &mut |_| true)?;
-        let fd = directory.as_fd();
-        let mut deeper = None;
-        for name in &batch {
-            match unlink(fd, name, UnlinkatFlags::NoRemoveDir) {
-                Ok(()) | Err(Errno::ENOENT) => {}
-                Err(Errno::EISDIR | Errno::EPERM) => {
-                    match unlink(fd, name, UnlinkatFlags::RemoveDir) {
-                        Ok(()) => {}
-                        Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EACCES) => {
-                            deeper = Some(name.clone());
-                            break;
-                        }
-                        Err(errno) => return Err(errno),
-                    }
+    let mut open = vec![Emptied::open(parent, name, rootless)?];
+    while let Some(top) = open.last_mut() {
+        let fd = top.directory.as_fd();
+        if let Some(name) = top.names.pop() {
+            match unlink(fd, &name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => continue,
+                Err(Errno::EISDIR | Errno::EPERM) => {}
+                Err(errno) => return Err(errno),
+            }
+            match unlink(fd, &name, UnlinkatFlags::RemoveDir) {
+                Ok(()) => {}
+                Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EACCES) => {
+                    let inner = Emptied::open(fd, &name, rootless)?;
+                    open.push(inner);
                 }
                 Err(errno) => return Err(errno),
             }
+            continue;
         }
-        if let Some(name) = deeper {
-            let inner = opened(fd, &name, rootless)?;
-            open.push((name, inner));
-        } else if batch.is_empty() {
-            let Some((name, _)) = open.pop() else { break };
-            let above = open.last().map(|(_, directory)| directory.as_fd());
-            unlink(above.unwrap_or(parent), &name, UnlinkatFlags::RemoveDir)?;
+        // What is left is read anew, from the beginning.
+        (top.names, _) = names(&mut top.directory, &mut |_| true)?;
+        if top.names.is_empty() {
+            let Some(done) = open.pop() else { break };
+            let above = open.last().map(|above| above.directory.as_fd());
+            unlink(
+                above.unwrap_or(parent),
+                &done.name,
+                UnlinkatFlags::RemoveDir,
+            )?;
         }
-        // Otherwise what is left is read anew, from the beginning.
     }
     Ok(())
+}
+
+/// A directory that is being emptied.
+struct Emptied {
+    name: Vec<u8>,
+    directory: Dir,
+    /// Those that were read and are still to be removed.
+    names: Vec<Vec<u8>>,
+}
+
+impl Emptied {
+    fn open(parent: BorrowedFd<'_>, name: &[u8], rootless: bool) -> nix::Result<Emptied> {
+        Ok(Emptied {
+            name: name.to_vec(),
+            directory: opened(parent, name, rootless)?,
+            names: Vec::new(),
+        })
+    }
 }
 
 fn opened(parent: BorrowedFd<'_>, name: &[u8], rootless: bool) -> nix::Result<Dir> {
@@ -545,12 +549,19 @@ impl Tree {
                 break;
             }
         }
-        // Only what stays is left.
-        for name in list(self.here()).map_err(|errno| at("read", b".", errno))? {
-            let is_directory =
-                look(self.here(), &name).is_ok_and(|stat| kind(&stat) == SFlag::S_IFDIR);
+        // Only what stays is left, and there may be any number of it.
+        let fd = openat(self.here(), ".", directory_flags(), Mode::empty());
+        let mut directory = fd
+            .and_then(Dir::from_fd)
+            .map_err(|errno| at("read", b".", errno))?;
+        for entry in directory.iter() {
+            let entry = entry.map_err(|errno| at("read", b".", errno))?;
+            let name = entry.file_name().to_bytes();
+            let is_directory = name != b"."
+                && name != b".."
+                && look(self.here(), name).is_ok_and(|stat| kind(&stat) == SFlag::S_IFDIR);
             if is_directory {
-                self.descend(&name)?;
+                self.descend(name)?;
                 self.prune(fate)?;
                 self.leave_to(depth - 1)?;
             }

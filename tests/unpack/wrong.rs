@@ -610,6 +610,24 @@ fn documents_of_small_values() {
     assert_eq!(unpack_within(&layout, 32 << 10), (Some(0), String::new()));
 }
 
+/// A directory that hides what is below has a name for each of many files.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_opaque_directory_of_any_size() {
+    let layout = Layout::new("opaque");
+    let name = |i: u32| format!("d/{}{i:06}", "n".repeat(220));
+    let mut entries: Vec<Entry> = (0..60_000).map(|i| file(&name(i), "")).collect();
+    entries.push(file("d/.wh..wh..opq", ""));
+    let layers = [layer(&[directory("d"), file("d/old", "")]), layer(&entries)];
+    let manifest = layout.image(&layers, json!({}));
+    layout.index(&[named(manifest, "latest")]);
+    assert_eq!(unpack_within(&layout, 24 << 10), (Some(0), String::new()));
+    assert_eq!(
+        fs::read_dir(layout.rootfs().join("d")).unwrap().count(),
+        60_000
+    );
+}
+
 #[test]
 fn sources_that_are_none() {
     let layout = small("source");
