@@ -220,8 +220,7 @@ pub const MUTANTS: &[Mutant] = &[
             "state/unknown-*",
             "engines/conmon-flags",
             "engines/containerd-flags",
-            "features/json",
-            "features/linux",
+            "engines/rootless-flag",
         ],
     ),
     any(

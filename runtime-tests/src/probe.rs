@@ -104,6 +104,12 @@ fn perform(act: &[&str]) -> Result {
                 .and_then(|mut f| io(writeln!(f, "{text}")))?;
         }
         ["read", file] => say(io(fs::read_to_string(file))?),
+        ["listen", program, arguments @ ..] => {
+            use std::os::unix::process::CommandExt;
+            let mut command = std::process::Command::new(program);
+            command.env("LISTEN_PID", std::process::id().to_string());
+            return Err(io_name(&command.args(arguments).exec()));
+        }
         ["read-fd", fd] => {
             let fd = sys::take(number(fd)?).ok_or("is not open")?;
             let mut text = String::new();

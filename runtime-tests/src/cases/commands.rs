@@ -72,7 +72,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "run/keep",
         platforms: Any,
-        section: "engines, run",
+        section: "robustness, run",
         says: "run --keep leaves the stopped container to be deleted.",
         run: |t| {
             let bundle = t.bundle()?.acts(&["exit", "0"]);
@@ -126,7 +126,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "run/ends-with-its-daemons-left",
         platforms: Any,
-        section: "engines, run",
+        section: "robustness, run",
         says: "run ends with the first program, and nothing of its daemons is left.",
         run: |t| {
             let bundle = t
@@ -282,6 +282,7 @@ pub const CASES: &[Case] = &[
         section: "engines, containerd",
         says: "features prints JSON with the versions and the hooks, and mount options if any.",
         run: |t| {
+            t.needs_command("features")?;
             let run = t.call(&["features"]).run()?.ok()?;
             let all: Value = serde_json::from_str(&run.out)?;
             check!(
@@ -327,6 +328,7 @@ pub const CASES: &[Case] = &[
         section: "engines, containerd",
         says: "features names the namespaces, capabilities, cgroup and seccomp support.",
         run: |t| {
+            t.needs_command("features")?;
             let all: Value = serde_json::from_str(&t.call(&["features"]).run()?.ok()?.out)?;
             let linux = &all["linux"];
             let namespaces = linux["namespaces"].to_string();
@@ -413,6 +415,7 @@ pub const CASES: &[Case] = &[
         section: "engines, containerd",
         says: "events --stats prints one JSON object with type, id and data, and ends.",
         run: |t| {
+            t.needs_command("events")?;
             let c = t.running()?;
             let run = t.call(&["events", "--stats", &c.id]).run()?.ok()?;
             let object: Value = serde_json::from_str(&run.out)?;
@@ -430,9 +433,10 @@ pub const CASES: &[Case] = &[
     Case {
         name: "events/ends-with-the-container",
         platforms: Any,
-        section: "engines, events",
+        section: "robustness, events",
         says: "events prints statistics at each interval and ends when the container does.",
         run: |t| {
+            t.needs_command("events")?;
             let c = t.running()?;
             let process = t.call(&["events", "--interval", "1s", &c.id]).spawn()?;
             process.await_out("\"stats\"")?;

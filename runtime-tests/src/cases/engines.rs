@@ -100,8 +100,20 @@ pub const CASES: &[Case] = &[
                 &log.to_string_lossy(),
                 "--log-format",
                 "json",
-                "--rootless=false",
             ];
+            call.global(&flags).run()?.ok()?;
+            t.call(&["start", &id]).global(&flags).run()?.ok()?;
+            Ok(())
+        },
+    },
+    Case {
+        name: "engines/rootless-flag",
+        platforms: Any,
+        section: "robustness, global flags",
+        says: "The --rootless of go-runc is taken, which none of the engines sets.",
+        run: |t| {
+            let (call, id, _) = t.create_call(&t.waiting()?, &[])?;
+            let flags = ["--rootless=false"];
             call.global(&flags).run()?.ok()?;
             t.call(&["start", &id]).global(&flags).run()?.ok()?;
             Ok(())
@@ -195,7 +207,7 @@ pub const CASES: &[Case] = &[
             for _ in 0..2 {
                 t.call(&["kill", "--all", &c.id, "KILL"]).run()?.ok()?;
                 let run = c.kill("KILL")?.fails()?;
-                check!(run.err.contains("not running"), "it says {:?}", run.err);
+                check!(is_over(&run.err), "it says {:?}", run.err);
             }
             c.is("stopped")
         },
@@ -372,7 +384,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "concurrency/two-deletes",
         platforms: Any,
-        section: "engines, concurrent calls",
+        section: "robustness, concurrent calls",
         says: "Two delete --force at once both end well and leave nothing.",
         run: |t| {
             for _ in 0..3 {
@@ -416,7 +428,7 @@ pub const CASES: &[Case] = &[
         name: "concurrency/list-during-lives",
         platforms: Any,
         section: "engines, concurrent calls",
-        says: "list prints valid JSON and no error while containers come and go.",
+        says: "list prints valid JSON while containers come and go.",
         run: |t| {
             let mut lives = Vec::new();
             for _ in 0..4 {
@@ -428,7 +440,6 @@ pub const CASES: &[Case] = &[
             for _ in 0..20 {
                 let run = t.call(&["list", "--format=json"]).run()?.ok()?;
                 serde_json::from_str::<Value>(&run.out)?;
-                same!(run.err, "", "standard error");
             }
             for life in lives {
                 life.wait(patience())?.ok()?;
@@ -663,7 +674,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "engines/relative-root",
         platforms: Any,
-        section: "engines, global flags",
+        section: "robustness, global flags",
         says: "A relative --root works.",
         run: |t| {
             let bundle = t.waiting()?;
@@ -720,10 +731,8 @@ pub const CASES: &[Case] = &[
                 .run()?
                 .fails()?;
             let text = fs::read_to_string(&log)?;
-            check!(
-                text.starts_with("before\n") && text.contains("does not exist"),
-                "{text:?}"
-            );
+            let added = text.strip_prefix("before\n");
+            check!(added.is_some_and(|added| !added.is_empty()), "{text:?}");
             Ok(())
         },
     },
@@ -736,8 +745,7 @@ pub const CASES: &[Case] = &[
             let c = t.running()?;
             c.stop()?;
             let err = c.kill("TERM")?.fails()?.err;
-            let known = ["not running", "no such process", "process already finished"];
-            check!(known.iter().any(|word| err.contains(word)), "{err:?}");
+            check!(is_over(&err), "{err:?}");
             Ok(())
         },
     },
@@ -821,4 +829,12 @@ fn state_file(t: &Test, id: &str) -> Outcome<std::path::PathBuf> {
         }
     }
     skip!("this runtime keeps its state elsewhere")
+}
+
+/// Whether an error says, in words that containerd's shim looks for, that there
+/// is no process any more.
+fn is_over(err: &str) -> bool {
+    err.contains("container not running")
+        || err.contains("os: process already finished")
+        || err.to_lowercase().contains("no such process")
 }

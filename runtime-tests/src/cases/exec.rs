@@ -180,7 +180,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/environment-flag",
         platforms: Any,
-        section: "engines, exec",
+        section: "robustness, exec",
         says: "-e adds to the container's environment and replaces what is there.",
         run: |t| {
             let c = t.ready(&t.waiting()?.env("KEPT=1").env("CHANGED=old"))?;
@@ -230,7 +230,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/user-by-name",
         platforms: Any,
-        section: "engines, exec",
+        section: "robustness, exec",
         says: "-u NAME is looked up in the container's own /etc/passwd, with its group.",
         run: |t| {
             let report = t.running()?.exec_report(&["-u", "alice"])?;
@@ -245,7 +245,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/group-by-name",
         platforms: Any,
-        section: "engines, exec",
+        section: "robustness, exec",
         says: "-u NAME:GROUP is looked up in the container's own /etc/group.",
         run: |t| {
             let report = t.running()?.exec_report(&["-u", "alice:video"])?;
@@ -422,7 +422,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "exec/capabilities-of-the-container",
         platforms: Linux,
-        section: "engines, exec",
+        section: "robustness, exec",
         says: "exec has the container's capabilities, seccomp state and no_new_privs, no more.",
         run: |t| {
             let c = t.ready(&t.bundle()?.acts(&["report", ";", "wait"]))?;

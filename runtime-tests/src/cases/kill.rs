@@ -47,7 +47,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "kill/lower-case",
         platforms: Any,
-        section: "engines, containerd",
+        section: "robustness, signals",
         says: "A signal's name may be in lower case, as runc accepts it.",
         run: |t| sends(t, "hup", Signal::SIGHUP),
     },
@@ -231,7 +231,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "pause/resume-of-running-fails",
         platforms: Any,
-        section: "engines, containerd",
+        section: "robustness, wrong input",
         says: "resume of a container that is not paused fails, as with runc.",
         run: |t| {
             let c = t.running()?;

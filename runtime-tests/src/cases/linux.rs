@@ -889,6 +889,7 @@ pub const CASES: &[Case] = &[
         section: "engines, containerd",
         says: "events --stats counts the processes and names the limit.",
         run: |t| {
+            t.needs_command("events")?;
             let bundle = t
                 .bundle()?
                 .set("/linux/resources/pids", json!({"limit": 99}));

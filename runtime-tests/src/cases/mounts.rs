@@ -130,7 +130,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "mounts/source-missing-is-no-exec-failure",
         platforms: Any,
-        section: "engines, podman and conmon",
+        section: "robustness, wrong input",
         says: "A failing mount is not reported in the words of a failing exec.",
         run: |t| {
             t.refused(&t.bundle()?.bind(&t.fresh("missing"), "/mnt", &[]), &[])?

@@ -467,9 +467,7 @@ pub const CASES: &[Case] = &[
         run: |t| {
             let bundle = t.bundle()?.acts(&["report", ";", "read-fd", "3"]);
             let file = t.host_file("socket")?;
-            let c = t.create_with(&bundle, &[], |call| {
-                call.env("LISTEN_FDS", "1").fd(open(&file))
-            })?;
+            let c = t.create_with(&bundle, &[], |call| call.listens(1).fd(open(&file)))?;
             c.start()?;
             c.await_status("stopped")?;
             let output = c.output();
@@ -488,7 +486,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "descriptors/preserved-but-closed-is-refused",
         platforms: Any,
-        section: "engines, podman and conmon",
+        section: "robustness, wrong input",
         says: "--preserve-fds of a descriptor that is not open is an error.",
         run: |t| {
             t.refused(&t.bundle()?, &["--preserve-fds", "3"])?;
@@ -517,7 +515,10 @@ pub const CASES: &[Case] = &[
         says: "A program that PATH does not have is an error that says so, and nothing is left.",
         run: |t| {
             let bundle = t.bundle()?.set("/process/args", json!(["no-such-program"]));
-            t.exec_refused(&bundle, &["executable file not found in"])
+            t.exec_refused(
+                &bundle,
+                &["executable file not found in", "no such file or directory"],
+            )
         },
     },
     Case {
@@ -540,7 +541,7 @@ pub const CASES: &[Case] = &[
         says: "A directory as the program is an error that says so, and nothing is left.",
         run: |t| {
             let bundle = t.bundle()?.set("/process/args", json!(["/etc"]));
-            t.exec_refused(&bundle, &["permission denied", "is a directory"])
+            t.exec_refused(&bundle, &["permission denied", "operation not permitted"])
         },
     },
     Case {

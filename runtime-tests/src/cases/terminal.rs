@@ -173,7 +173,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/socket-without-terminal",
         platforms: Any,
-        section: "engines, podman and conmon",
+        section: "robustness, wrong input",
         says: "A console socket for a process without a terminal is an error, as with runc.",
         run: |t| {
             let socket = ConsoleSocket::listen(socket_path(&t.dir)?)?;
@@ -223,7 +223,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/run-has-the-size-of-ours",
         platforms: Any,
-        section: "engines, run",
+        section: "robustness, run",
         says: "run gives the program the size of its own terminal.",
         run: |t| {
             let (mut terminal, process) = run(t, &["await", "/go", ";", "resize-watch", "24"])?;
@@ -238,7 +238,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "terminal/run-resizes",
         platforms: Any,
-        section: "engines, run",
+        section: "robustness, run",
         says: "run passes a change of its own terminal's size on.",
         run: |t| {
             let (mut terminal, process) = run(t, &["resize-watch", "50"])?;

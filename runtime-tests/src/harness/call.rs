@@ -27,6 +27,7 @@ pub struct Call<'t> {
     terminal: Option<OwnedFd>,
     cwd: Option<PathBuf>,
     fds: Vec<OwnedFd>,
+    listens: bool,
 }
 
 /// A command that was started.
@@ -75,6 +76,7 @@ impl<'t> Call<'t> {
             terminal: None,
             cwd: None,
             fds: Vec::new(),
+            listens: false,
         }
     }
 
@@ -131,14 +133,31 @@ impl<'t> Call<'t> {
         self
     }
 
+    /// Tells it, as conmon does, that the first `count` descriptors from 3 on
+    /// are sockets for the program (sd_listen_fds(3)).
+    pub fn listens(mut self, count: u32) -> Self {
+        self.env.push(("LISTEN_FDS".into(), count.to_string()));
+        self.listens = true;
+        self
+    }
+
     /// Starts it.
     ///
     /// # Errors
     /// It cannot be started.
     pub fn spawn(self) -> Outcome<Process> {
         let (out, err) = (self.test.fresh("out"), self.test.fresh("err"));
-        let mut command = Command::new(&self.test.suite.runtime);
-        command.args(&self.test.suite.arguments);
+        let suite = self.test.suite;
+        let mut command = match self.listens {
+            // It has the runtime's process id and then becomes the runtime.
+            true => {
+                let mut command = Command::new(&suite.probe);
+                command.arg("listen").arg(&suite.runtime);
+                command
+            }
+            false => Command::new(&suite.runtime),
+        };
+        command.args(&suite.arguments);
         command.arg("--root").arg(&self.root);
         command.args(&self.globals).args(&self.args);
         command

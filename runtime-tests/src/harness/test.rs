@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{Bundle, Call, Container, Outcome, host};
+use crate::skip;
 
 /// What all cases share.
 #[derive(Debug)]
@@ -281,6 +282,17 @@ impl<'s> Test<'s> {
             return Err(format!("the error says none of {texts:?}: {:?}", run.err).into());
         }
         self.nothing_left()
+    }
+
+    /// Skips the case where the runtime has no such command.
+    ///
+    /// # Errors
+    /// It has none, or cannot be called.
+    pub fn needs_command(&self, command: &str) -> Outcome {
+        if self.call(&[command, "--help"]).run()?.code != 0 {
+            skip!("this runtime has no {command}");
+        }
+        Ok(())
     }
 
     /// Asks for a host on which nothing of this case is left.
