@@ -13,8 +13,8 @@ use crate::launch::{self, Launch, Passed, foreground};
 
 pub fn command(session: &Session, args: Exec, passed: Passed) -> Result<ExitCode> {
     let directory = Directory::of(&session.root, &args.id)?;
-    let state = directory.load()?;
-    match status::status(&state, &directory) {
+    let (state, now) = status::read(&directory)?;
+    match now {
         Status::Running | Status::Created => {}
         Status::Paused => {
             let fault = Error::text(format_args!(

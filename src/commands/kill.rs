@@ -8,8 +8,7 @@ use crate::error::{Error, Kind, Result};
 pub fn command(session: &Session, args: &Kill) -> Result<()> {
     let signal = signal::parse(&args.signal)?;
     let directory = Directory::of(&session.root, &args.id)?;
-    let state = directory.load()?;
-    let now = status::status(&state, &directory);
+    let (state, now) = status::read(&directory)?;
     if args.all && now == Status::Stopped {
         // Engines stop with --all after the process has ended, to reach what
         // it left behind.

@@ -14,8 +14,8 @@ pub fn command(session: &Session, args: &List) -> Result<()> {
             rows.push((directory, None));
             continue;
         }
-        match directory.load() {
-            Ok(state) => rows.push((directory, Some(state))),
+        match status::read(&directory) {
+            Ok(read) => rows.push((directory, Some(read))),
             // Deleted, or not yet written, since the directory was read.
             Err(error) if error.kind == Kind::NoContainer => {}
             Err(error) => report::debug(|| error.to_string()),
@@ -29,11 +29,7 @@ pub fn command(session: &Session, args: &List) -> Result<()> {
         return super::write(&ids);
     }
     let orphans = control::orphans(&session.root)?;
-    let rows = rows.into_iter().filter_map(|(directory, state)| {
-        let state = state?;
-        let status = status::status(&state, &directory);
-        Some((state, status))
-    });
+    let rows = rows.into_iter().filter_map(|(_, read)| read);
     match args.format {
         TableFormat::Json => {
             let known = rows.map(|(s, status)| super::state::document(&s, status));

@@ -8,8 +8,8 @@ use crate::error::Result;
 
 pub fn command(session: &Session, id: &str) -> Result<()> {
     let directory = Directory::of(&session.root, id)?;
-    let state = directory.load()?;
-    let object = document(&state, status::status(&state, &directory));
+    let (state, now) = status::read(&directory)?;
+    let object = document(&state, now);
     super::write(&format!("{object:#}\n"))
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Directory, State};
+use crate::error::Result;
 use crate::sys;
 
 /// The statuses of runtime.md, and `paused` as runc has it.
@@ -46,7 +47,24 @@ pub fn init_alive(state: &State) -> bool {
     state.boot == sys::boot_id() && sys::process_start_time(init.pid) == Some(init.start_time)
 }
 
-/// Asks the kernel.
+/// Reads the state and asks the kernel, without the lock.
+///
+/// # Errors
+/// The container does not exist, or its state file is truncated or foreign.
+pub fn read(directory: &Directory) -> Result<(State, Status)> {
+    let state = directory.load()?;
+    let now = status(&state, directory);
+    if state.init.is_some() || now != Status::Stopped {
+        return Ok((state, now));
+    }
+    // Create may have published its process and let go of the lock between the
+    // two looks; a state that is read after that has the process.
+    let state = directory.load()?;
+    let now = status(&state, directory);
+    Ok((state, now))
+}
+
+/// Asks the kernel, for a state that was read.
 pub fn status(state: &State, directory: &Directory) -> Status {
     if state.init.is_none() {
         // Create publishes the process last, and holds the lock until then.
