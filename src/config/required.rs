@@ -18,6 +18,11 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("linux.uidMappings.*", &["containerID", "hostID", "size"]),
     ("linux.gidMappings.*", &["containerID", "hostID", "size"]),
     ("linux.resources.devices.*", &["allow"]),
+    ("linux.resources.hugepageLimits.*", &["pageSize", "limit"]),
+    (
+        "linux.resources.network.priorities.*",
+        &["name", "priority"],
+    ),
     (
         "linux.resources.blockIO.weightDevice.*",
         &["major", "minor"],
@@ -216,6 +221,10 @@ mod tests {
             (
                 json!({"linux": {"resources": {"devices": [{"allow": true}, {}]}}}),
                 "linux.resources.devices[1].allow",
+            ),
+            (
+                json!({"linux": {"resources": {"hugepageLimits": [{"pageSize": "2MB"}]}}}),
+                "linux.resources.hugepageLimits[0].limit",
             ),
             (
                 json!({"linux": {"devices": [{"type": "p"}, {"type": "c", "major": 1}]}}),
