@@ -684,9 +684,16 @@ impl Target<'_> {
     }
 
     fn version_2(&self, r: &LinuxResources) -> Result<()> {
+        if let Some(property) = of_version_1_alone(r) {
+            let at = format!("linux.resources.{property}");
+            return Err(Error::property(at, "is of cgroup v1, and this host has v2"));
+        }
         if let Some(memory) = r.memory() {
             let limit = memory.limit().filter(|limit| *limit != 0);
             if let Some(limit) = limit {
+                if memory.check_before_update() == Some(true) {
+                    self.check_usage(limit)?;
+                }
                 self.set("memory", "memory.max", or_max(limit), "memory.limit")?;
             }
             // The file counts swap alone; the property counts memory with it.
@@ -735,13 +742,15 @@ impl Target<'_> {
         if let Some(io) = r.block_io() {
             if let Some(weight) = io.weight().filter(|weight| *weight != 0) {
                 let file = self.first_file("io", &["io.bfq.weight", "io.weight"]);
-                // 10 to 1000 becomes 1 to 10000 where BFQ does not rule.
-                let weight = if file == "io.weight" {
-                    1 + (u64::from(weight) - 10) * 9999 / 990
-                } else {
-                    weight.into()
-                };
-                self.set("io", file, weight, "blockIO.weight")?;
+                self.set("io", file, io_weight(file, weight), "blockIO.weight")?;
+            }
+            for device in io.weight_device().iter().flatten() {
+                if let Some(weight) = device.weight() {
+                    let file = self.first_file("io", &["io.bfq.weight", "io.weight"]);
+                    let weight = io_weight(file, weight);
+                    let line = format!("{}:{} {weight}", device.major(), device.minor());
+                    self.set("io", file, line, "blockIO.weightDevice")?;
+                }
             }
             for (devices, key, property) in [
                 (
@@ -795,6 +804,22 @@ impl Target<'_> {
             self.device_filter(&rules)?;
         }
         Ok(())
+    }
+
+    /// The kernel of version 2 would end processes until the usage fits
+    /// (config-linux.md, Memory, checkBeforeUpdate).
+    fn check_usage(&self, limit: i64) -> Result<()> {
+        let directory = self.layout.directory("memory", self.path);
+        let file = directory.map(|directory| directory.join("memory.current"));
+        let text = file.and_then(|file| fs::read_to_string(file).ok());
+        let usage = text.and_then(|text| text.trim().parse().ok());
+        match (usage, u64::try_from(limit)) {
+            (Some(usage), Ok(limit)) if limit < usage => {
+                let cause = format!("{limit} is below the usage, which is {usage}");
+                Err(Error::property("linux.resources.memory.limit", cause))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn device_filter(&self, rules: &[LinuxDeviceCgroup]) -> Result<()> {
@@ -881,6 +906,61 @@ impl Target<'_> {
             .trim()
             .parse()
             .ok()
+    }
+}
+
+/// The first limit that has no file in version 2.
+fn of_version_1_alone(r: &LinuxResources) -> Option<&'static str> {
+    let (memory, cpu, io) = (r.memory(), r.cpu().as_ref(), r.block_io().as_ref());
+    let network = r.network().as_ref();
+    let devices = io.and_then(|io| io.weight_device().as_ref());
+    let mut devices = devices.into_iter().flatten();
+    let some = |value: Option<u64>| value.is_some_and(|value| value != 0);
+    [
+        (
+            "memory.swappiness",
+            memory.is_some_and(|m| m.swappiness().is_some()),
+        ),
+        (
+            "memory.disableOOMKiller",
+            memory.is_some_and(|m| m.disable_oom_killer() == Some(true)),
+        ),
+        (
+            "cpu.realtimePeriod",
+            cpu.is_some_and(|c| some(c.realtime_period())),
+        ),
+        (
+            "cpu.realtimeRuntime",
+            cpu.is_some_and(|c| c.realtime_runtime().is_some_and(|value| value != 0)),
+        ),
+        (
+            "blockIO.leafWeight",
+            io.is_some_and(|io| some(io.leaf_weight().map(u64::from))),
+        ),
+        (
+            "blockIO.weightDevice",
+            devices.any(|device| device.leaf_weight().is_some()),
+        ),
+        (
+            "network.classID",
+            network.is_some_and(|n| some(n.class_id().map(u64::from))),
+        ),
+        (
+            "network.priorities",
+            network.is_some_and(|n| n.priorities().as_ref().is_some_and(|p| !p.is_empty())),
+        ),
+    ]
+    .into_iter()
+    .find_map(|(name, given)| given.then_some(name))
+}
+
+/// A weight of version 1 (10 to 1000) for a file of version 2: it counts from 1
+/// to 10000 where BFQ does not rule.
+fn io_weight(file: &str, weight: u16) -> u64 {
+    let weight = u64::from(weight);
+    match file {
+        "io.weight" => 1 + weight.saturating_sub(10) * 9999 / 990,
+        _ => weight,
     }
 }
 
