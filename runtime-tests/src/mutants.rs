@@ -865,6 +865,21 @@ pub const MUTANTS: &[Mutant] = &[
         ],
     ),
     linux("leak mount create", &["mounts/none-on-the-host"]),
+    // ------------------------------------------------- the owner of cgroups
+    linux(
+        "drop /mounts/-",
+        &[
+            "cgroups/owner-is-the-process",
+            "cgroups/owner-may-divide-it",
+            "cgroups/owner-of-listed-files",
+            "cgroups/owner-without-a-list",
+        ],
+    ),
+    linux("set /mounts/-/options []", &["cgroups/owner-of-read-only"]),
+    linux(
+        "append /linux/namespaces {\"type\":\"cgroup\"}",
+        &["cgroups/owner-without-namespace"],
+    ),
     // ------------------------------------------------ FreeBSD
     freebsd(
         "set /freebsd/jail {\"allow\":{\"rawSockets\":true,\"chflags\":true,\"quotas\":true,\"socketAf\":true,\"mlock\":true,\"suser\":false}}",

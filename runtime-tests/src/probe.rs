@@ -110,6 +110,13 @@ fn perform(act: &[&str]) -> Result {
             command.env("LISTEN_PID", std::process::id().to_string());
             return Err(io_name(&command.args(arguments).exec()));
         }
+        #[cfg(target_os = "linux")]
+        ["cover", path, with, program, arguments @ ..] => {
+            use std::os::unix::process::CommandExt;
+            sys::cover(path, with).map_err(|e| format!("{e:?}"))?;
+            let mut command = std::process::Command::new(program);
+            return Err(io_name(&command.args(arguments).exec()));
+        }
         ["read-fd", fd] => {
             let fd = sys::take(number(fd)?).ok_or("is not open")?;
             let mut text = String::new();

@@ -1914,13 +1914,16 @@ pub const SENTENCES: &[Sentence] = &[
         "config-linux.md",
         "Cgroup ownership",
         "A runtime SHOULD NOT change the ownership of a container cgroup unless it will also create a new cgroup namespace for the container.",
-        Cases(&["cgroups/owner-is-left-alone"]),
+        Cases(&[
+            "cgroups/owner-is-left-alone",
+            "cgroups/owner-without-namespace",
+        ]),
     ),
     of(
         "config-linux.md",
         "Cgroup ownership",
         "Runtimes SHOULD change the cgroup ownership if and only if the cgroup filesystem is to be mounted read/write; that is, when the configuration's mounts array contains an object where:",
-        Nothing("cgroup delegation needs a host with cgroup v2 alone; the cases for v1 are there"),
+        Cases(&["cgroups/owner-is-the-process", "cgroups/owner-of-read-only"]),
     ),
     of(
         "config-linux.md",
@@ -1932,25 +1935,31 @@ pub const SENTENCES: &[Sentence] = &[
         "config-linux.md",
         "Cgroup ownership",
         "A runtime that changes the cgroup ownership SHOULD only change the ownership of the container's cgroup directory and files within that directory that are listed in /sys/kernel/cgroup/delegate.",
-        Nothing("cgroup delegation needs a host with cgroup v2 alone; the cases for v1 are there"),
+        Cases(&[
+            "cgroups/owner-is-the-process",
+            "cgroups/owner-of-listed-files",
+        ]),
     ),
     of(
         "config-linux.md",
         "Cgroup ownership",
         "Runtimes MUST NOT fail in this scenario, and SHOULD change the ownership of the listed files that do exist in the cgroup.",
-        Nothing("cgroup delegation needs a host with cgroup v2 alone; the cases for v1 are there"),
+        Cases(&["cgroups/owner-of-listed-files"]),
     ),
     of(
         "config-linux.md",
         "Cgroup ownership",
         "If the /sys/kernel/cgroup/delegate file does not exist, the runtime MUST fall back to using the following list of files:",
-        Nothing("cgroup delegation needs a host with cgroup v2 alone; the cases for v1 are there"),
+        Cases(&["cgroups/owner-without-a-list"]),
     ),
     of(
         "config-linux.md",
         "Cgroup ownership",
         "The runtime SHOULD NOT change the ownership of any other files.",
-        Nothing("cgroup delegation needs a host with cgroup v2 alone; the cases for v1 are there"),
+        Cases(&[
+            "cgroups/owner-is-the-process",
+            "cgroups/owner-of-listed-files",
+        ]),
     ),
     of(
         "config-linux.md",

@@ -171,6 +171,20 @@ pub fn without_descriptors(command: &mut Command) {
     }
 }
 
+/// Binds a file or directory over another path, in a new mount namespace.
+///
+/// # Errors
+/// Those of unshare(2) or mount(2).
+#[cfg(target_os = "linux")]
+pub fn cover(path: &str, with: &str) -> nix::Result<()> {
+    use nix::mount::{MsFlags, mount};
+    const NONE: Option<&str> = None;
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+    let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+    mount(NONE, "/", NONE, private, NONE)?;
+    mount(Some(with), path, NONE, MsFlags::MS_BIND, NONE)
+}
+
 /// Becomes the parent of the orphans among the descendants, as conmon does.
 ///
 /// # Errors

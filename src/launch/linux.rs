@@ -270,12 +270,19 @@ pub(super) fn admit(
                     systemd,
                     optional,
                     resources,
-                }) => Some((path, *systemd, *optional, resources)),
+                    owner,
+                }) => Some((path, *systemd, *optional, resources, *owner)),
                 _ => None,
             });
-            if let Some((path, systemd, optional, resources)) = step {
+            if let Some((path, systemd, optional, resources, owner)) = step {
                 let resources = resources.as_deref();
                 cgroup::admit(path, systemd, optional, &launch.state.id, resources, pid)?;
+                if let Some(owner) = owner {
+                    match cgroup::give(pid, owner) {
+                        Err(_) if optional => {}
+                        given => given?,
+                    }
+                }
             }
         }
         (None, Some(group)) => {

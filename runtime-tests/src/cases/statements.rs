@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -248,6 +249,96 @@ pub const CASES: &[Case] = &[
             }
             check!(seen > 0, "there is no cgroup of that path");
             c.is("running")
+        },
+    },
+    Case {
+        name: "cgroups/owner-is-the-process",
+        platforms: Linux,
+        section: "config-linux.md, Cgroup ownership",
+        says: "With cgroup v2, a cgroup namespace and the hierarchy mounted to be written, the cgroup and the files that the kernel lists belong to the host's user that stands for the container's, and no other file does.",
+        run: |t| {
+            let (bundle, path) = delegated(t, &[])?;
+            let c = t.ready(&bundle)?;
+            let listed = fs::read_to_string(DELEGATE).unwrap_or_else(|_| FALLBACK.into());
+            given(&path, &listed)?;
+            c.is("running")
+        },
+    },
+    Case {
+        name: "cgroups/owner-may-divide-it",
+        platforms: Linux,
+        section: "config-linux.md, Cgroup ownership",
+        says: "The container's user makes cgroups below its own and moves there, and delete removes them.",
+        run: |t| {
+            let (bundle, path) = delegated(t, &[])?;
+            let below = "/sys/fs/cgroup/below";
+            let procs = format!("{below}/cgroup.procs");
+            let acts = [
+                "try", "mkdir", below, ";", "write", &procs, "0", ";", "wait",
+            ];
+            let c = t.ready(&bundle.acts(&acts))?;
+            let there = fs::read_to_string(format!("{path}/below/cgroup.procs"))?;
+            same!(
+                there.trim(),
+                c.pid.to_string(),
+                "who is in the cgroup below"
+            );
+            c.stop()?;
+            c.delete()?;
+            check!(!Path::new(&path).exists(), "{path} is left");
+            Ok(())
+        },
+    },
+    Case {
+        name: "cgroups/owner-of-read-only",
+        platforms: Linux,
+        section: "config-linux.md, Cgroup ownership",
+        says: "Where the hierarchy is mounted read-only, the cgroup's owner is not changed.",
+        run: |t| {
+            let (bundle, path) = delegated(t, &["ro"])?;
+            let c = t.ready(&bundle)?;
+            given(&path, NOTHING)?;
+            c.is("running")
+        },
+    },
+    Case {
+        name: "cgroups/owner-without-namespace",
+        platforms: Linux,
+        section: "config-linux.md, Cgroup ownership",
+        says: "Without a new cgroup namespace the cgroup's owner is not changed.",
+        run: |t| {
+            let (bundle, path) = delegated(t, &[])?;
+            let c = t.ready(&bundle.without_namespace("cgroup"))?;
+            given(&path, NOTHING)?;
+            c.is("running")
+        },
+    },
+    Case {
+        name: "cgroups/owner-of-listed-files",
+        platforms: Linux,
+        section: "config-linux.md, Cgroup ownership",
+        says: "The kernel's list says which files change their owner, and one that the cgroup does not have is no error.",
+        run: |t| {
+            let (bundle, path) = delegated(t, &[])?;
+            let listed = "no.such.file\ncgroup.procs\n";
+            let list = t.host_file(listed)?;
+            let c = t.create_with(&bundle, &[], |call| call.covering(DELEGATE, &list))?;
+            given(&path, listed)?;
+            c.is("created")
+        },
+    },
+    Case {
+        name: "cgroups/owner-without-a-list",
+        platforms: Linux,
+        section: "config-linux.md, Cgroup ownership",
+        says: "Without the kernel's list the files are cgroup.procs, cgroup.subtree_control and cgroup.threads.",
+        run: |t| {
+            let (bundle, path) = delegated(t, &[])?;
+            let above = DELEGATE.trim_end_matches("/delegate");
+            let empty = t.host_dir()?;
+            let c = t.create_with(&bundle, &[], |call| call.covering(above, &empty))?;
+            given(&path, FALLBACK)?;
+            c.is("created")
         },
     },
     Case {
@@ -571,6 +662,49 @@ fn with_device(
     c.start()?;
     c.await_output("ready")?;
     look(&c, &tap.name)
+}
+
+/// Where the kernel lists the files of a cgroup that its new owner gets.
+const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
+/// What they are where it has no such list.
+const FALLBACK: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
+/// The list of a cgroup that is not given to anyone.
+const NOTHING: &str = "";
+
+/// A bundle with a user namespace and cgroup v2 mounted in a cgroup namespace,
+/// and its cgroup's directory.
+fn delegated(t: &Test, options: &[&str]) -> Outcome<(Bundle, String)> {
+    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        skip!("this host has not cgroup v2 alone");
+    }
+    let path = format!("/{}-owner", t.mark);
+    let bundle = mapped(t)?
+        .without_namespace("cgroup")
+        .set("/linux/namespaces/-", json!({"type": "cgroup"}))
+        .mount(json!({
+            "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+            "options": options,
+        }))
+        .set("/linux/cgroupsPath", json!(path));
+    Ok((bundle.acts(&["wait"]), format!("/sys/fs/cgroup{path}")))
+}
+
+/// Asks that of a cgroup the listed files, and with them the directory, belong
+/// to the user that [`mapped`] makes of root, and all else to root.
+fn given(path: &str, listed: &str) -> Outcome {
+    let owner = |file: &Path| fs::metadata(file).map(|m| m.uid());
+    let wanted = |is: bool| if is { 100_000 } else { 0 };
+    same!(owner(Path::new(path))?, wanted(listed != NOTHING), path);
+    let mut seen = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is = listed.lines().any(|line| line == name);
+        same!(owner(&entry.path())?, wanted(is), name);
+        seen += u32::from(is);
+    }
+    check!(listed == NOTHING || seen > 0, "none of the files is there");
+    Ok(())
 }
 
 /// A device of the host that goes with this value.

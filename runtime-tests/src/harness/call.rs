@@ -27,7 +27,7 @@ pub struct Call<'t> {
     terminal: Option<OwnedFd>,
     cwd: Option<PathBuf>,
     fds: Vec<OwnedFd>,
-    listens: bool,
+    launcher: Vec<OsString>,
 }
 
 /// A command that was started.
@@ -76,7 +76,7 @@ impl<'t> Call<'t> {
             terminal: None,
             cwd: None,
             fds: Vec::new(),
-            listens: false,
+            launcher: Vec::new(),
         }
     }
 
@@ -137,7 +137,14 @@ impl<'t> Call<'t> {
     /// are sockets for the program (sd_listen_fds(3)).
     pub fn listens(mut self, count: u32) -> Self {
         self.env.push(("LISTEN_FDS".into(), count.to_string()));
-        self.listens = true;
+        self.launcher = vec!["listen".into()];
+        self
+    }
+
+    /// Shows it a file or directory at another path, in a mount namespace of
+    /// its own.
+    pub fn covering(mut self, path: &str, with: &Path) -> Self {
+        self.launcher = vec!["cover".into(), path.into(), with.into()];
         self
     }
 
@@ -148,14 +155,14 @@ impl<'t> Call<'t> {
     pub fn spawn(self) -> Outcome<Process> {
         let (out, err) = (self.test.fresh("out"), self.test.fresh("err"));
         let suite = self.test.suite;
-        let mut command = match self.listens {
+        let mut command = match self.launcher.is_empty() {
+            true => Command::new(&suite.runtime),
             // It has the runtime's process id and then becomes the runtime.
-            true => {
+            false => {
                 let mut command = Command::new(&suite.probe);
-                command.arg("listen").arg(&suite.runtime);
+                command.args(&self.launcher).arg(&suite.runtime);
                 command
             }
-            false => Command::new(&suite.runtime),
         };
         command.args(&suite.arguments);
         command.arg("--root").arg(&self.root);

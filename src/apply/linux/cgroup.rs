@@ -301,6 +301,40 @@ pub fn admit(
     Ok(())
 }
 
+/// Where the kernel says what a cgroup's new owner gets.
+const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
+
+/// Gives the cgroup that a process is in, and the files by which it is divided
+/// further, to a user (config-linux.md, Cgroup ownership). Its limits stay
+/// root's.
+///
+/// # Errors
+/// The owner cannot be changed.
+pub fn give(pid: i32, owner: u32) -> Result<()> {
+    let Layout::V2 { root } = Layout::find()? else {
+        return Ok(());
+    };
+    let Some(path) = path_of(pid) else {
+        return Ok(());
+    };
+    let directory = root.join(path);
+    let files = fs::read_to_string(DELEGATE)
+        .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".into());
+    let names = files.lines().filter(|name| !name.contains('/'));
+    for name in std::iter::once("").chain(names) {
+        let file = match name {
+            "" => directory.clone(),
+            name => directory.join(name),
+        };
+        match std::os::unix::fs::lchown(&file, Some(owner), None) {
+            // Not every cgroup has every file.
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            given => given.doing("give to the container's user", file.display())?,
+        }
+    }
+    Ok(())
+}
+
 /// Whether what enters a cgroup stops there (config-linux.md, Control groups).
 fn is_frozen(directory: &Path) -> bool {
     let is = |file: &str, words: &[&str]| {

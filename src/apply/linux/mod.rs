@@ -31,6 +31,7 @@ pub(super) fn perform(step: &Step) -> Result<Outcome> {
             systemd,
             optional,
             resources,
+            ..
         }) => cgroup::create(path, *systemd, *optional, resources.as_deref()),
         // Made by the container's process, which tells before it does.
         Step::Linux(LinuxStep::MadePath { .. }) => Ok(Outcome::Done),

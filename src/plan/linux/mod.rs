@@ -39,6 +39,9 @@ pub enum Step {
         optional: bool,
         /// The limits.
         resources: Option<Box<LinuxResources>>,
+        /// The user of the host who may divide it further.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<u32>,
     },
     /// A path of the root file system that did not exist before.
     MadePath {
@@ -150,7 +153,7 @@ pub fn plan(input: &Input) -> Result<Plan> {
     let namespaces = namespaces::plan(input, &linux)?;
     let nodes_are_bound = input.host.euid != 0 || input.host.nested || namespaces.has(Kind::User);
     let mut steps = Vec::new();
-    steps.push(cgroup(input, &linux, namespaces.has(Kind::User))?);
+    steps.push(cgroup(input, &linux, &namespaces)?);
     let (own_uts, own_mount) = (namespaces.has(Kind::Uts), namespaces.has(Kind::Mount));
     if !own_mount {
         let hint = "add {\"type\": \"mount\"}";
@@ -266,7 +269,37 @@ fn default_cgroup(id: &str) -> PathBuf {
     }
 }
 
-fn cgroup(input: &Input, linux: &oci_spec::runtime::Linux, userns: bool) -> Result<Step> {
+/// Who gets the cgroup: the container's user, if it has the hierarchy mounted,
+/// to be written, in a cgroup namespace of its own (config-linux.md, Cgroup
+/// ownership).
+fn cgroup_owner(input: &Input, namespaces: &Namespaces) -> Option<u32> {
+    let mut mounts = input.config.spec.mounts().iter().flatten();
+    let mounted = mounts.any(|mount| {
+        mount.source().as_deref() == Some(Path::new("cgroup"))
+            && mount.destination() == Path::new("/sys/fs/cgroup")
+            && !mount.options().iter().flatten().any(|name| name == "ro")
+    });
+    if !input.host.cgroup2 || !mounted || !namespaces.makes(Kind::Cgroup) {
+        return None;
+    }
+    let user = input.config.process()?.user().uid();
+    if !namespaces.has(Kind::User) {
+        return Some(user);
+    }
+    // The mappings of a namespace that is joined are not known here.
+    let mut mappings = namespaces.uid_mappings.iter();
+    mappings.find_map(|m| {
+        let offset = user.checked_sub(m.inside).filter(|n| *n < m.size)?;
+        m.outside.checked_add(offset)
+    })
+}
+
+fn cgroup(
+    input: &Input,
+    linux: &oci_spec::runtime::Linux,
+    namespaces: &Namespaces,
+) -> Result<Step> {
+    let userns = namespaces.has(Kind::User);
     let given = linux
         .cgroups_path()
         .clone()
@@ -311,6 +344,7 @@ fn cgroup(input: &Input, linux: &oci_spec::runtime::Linux, userns: bool) -> Resu
         systemd: input.systemd_cgroup,
         optional,
         resources,
+        owner: cgroup_owner(input, namespaces),
     })
 }
 

@@ -12,10 +12,14 @@ impl fmt::Display for Step {
                 path,
                 systemd,
                 resources,
+                owner,
                 ..
             } => {
                 let how = if *systemd { " by systemd" } else { "" };
                 write!(f, "cgroup {}{how}", path.display())?;
+                if let Some(owner) = owner {
+                    write!(f, " of uid {owner}")?;
+                }
                 let limits = resources
                     .as_ref()
                     .and_then(|r| serde_json::to_value(r).ok());
