@@ -107,8 +107,9 @@ fn until_exec(launch: &Launch, channel: &mut Channel) -> Result<()> {
 }
 
 /// The hooks of create: those outside, which brig runs once it hears that the
-/// mounts are made, and then those inside.
-pub(super) fn create_hooks(launch: &Launch, channel: &Channel) -> Result<()> {
+/// mounts are made, and then those inside. `root` is where the container's root
+/// is for the process.
+pub(super) fn create_hooks(launch: &Launch, channel: &Channel, root: &Path) -> Result<()> {
     let Some(all) = launch.config.spec.hooks() else {
         return Ok(());
     };
@@ -131,7 +132,7 @@ pub(super) fn create_hooks(launch: &Launch, channel: &Channel) -> Result<()> {
         "createContainer",
         all.create_container(),
         &state,
-        Some(&launch.state.rootfs),
+        Some(root),
     )
 }
 

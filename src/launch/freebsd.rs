@@ -83,7 +83,7 @@ pub(super) fn seal() -> Result<()> {
 /// something else.
 pub(super) fn enter(launch: &Launch, channel: &mut Channel) -> Result<()> {
     if launch.init.is_some() {
-        super::child::create_hooks(launch, channel)?;
+        super::child::create_hooks(launch, channel, &launch.state.rootfs)?;
     }
     attach(launch)
 }

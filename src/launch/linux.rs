@@ -9,7 +9,9 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Gid, Pid, Uid, pipe2, read, setgroups, setresgid, setresuid, write};
 use oci_spec::runtime::Process;
@@ -18,7 +20,7 @@ use super::Launch;
 use super::handshake::{Channel, Message};
 use crate::apply::journal::Journal;
 use crate::apply::linux::net_device::{self, Moved};
-use crate::apply::linux::{Inside, cgroup, mapped, perform_inside};
+use crate::apply::linux::{Inside, cgroup, enter_root, mapped, perform_inside};
 use crate::config::Config;
 use crate::error::{Context, Error, Result};
 use crate::plan::linux::mounts::Ids;
@@ -191,16 +193,27 @@ fn fork_into_container(launch: &Launch) -> Result<Forked> {
     let gone = || Error::text("container not running").kind(crate::error::Kind::NotRunning);
     let init = launch.state.init.ok_or_else(gone)?;
     let pidfd = sys_process::open_pidfd(init.pid).map_err(|_| gone())?;
+    let kinds = configured(launch);
+    let mut all = kinds
+        .iter()
+        .fold(CloneFlags::empty(), |flags, kind| flags | spec_flag(*kind));
+    // Without a mount namespace of its own, only its process's root tells where
+    // it is, in the namespace that create was called in.
+    let mut root = None;
+    if !all.contains(CloneFlags::CLONE_NEWNS) {
+        all |= CloneFlags::CLONE_NEWNS;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let path = format!("/proc/{}/root", init.pid);
+        let opened = nix::fcntl::open(path.as_str(), flags, Mode::empty());
+        root = Some(opened.map_err(|_| gone())?);
+    }
     // The number may have been given to another process before it was opened.
     if crate::sys::process_start_time(init.pid) != Some(init.start_time) {
         return Err(gone());
     }
-    let kinds = configured(launch);
-    let all = kinds
-        .iter()
-        .fold(CloneFlags::empty(), |flags, kind| flags | spec_flag(*kind));
     fork_through(CloneFlags::empty(), || {
-        setns(&pidfd, all).doing("join", "the container's namespaces")
+        setns(&pidfd, all).doing("join", "the container's namespaces")?;
+        root.as_ref().map_or(Ok(()), enter_root)
     })
 }
 
@@ -429,10 +442,20 @@ fn map_by_helper(program: &str, pid: i32, maps: &[Mapping]) -> Result<()> {
 /// Remembers, until create has succeeded, a path that the process makes.
 pub(super) fn note_created(launch: &Launch, path: &Path, journal: &mut Journal) -> Result<u32> {
     let root = launch.state.rootfs.clone();
+    let view = launch.init.as_ref().and_then(|init| view(init.plan));
     journal.intend(&Step::Linux(LinuxStep::MadePath {
         root,
         path: path.into(),
+        view: view.map(PathBuf::from),
     }))
+}
+
+/// Where the root file system of a container in the host's mount namespace is.
+fn view(plan: &Plan) -> Option<&Path> {
+    plan.steps.iter().find_map(|step| match step {
+        Step::Linux(LinuxStep::View { directory, .. }) => Some(directory.as_path()),
+        _ => None,
+    })
 }
 
 /// Nobody may trace the process or look at its descriptors until it has
@@ -481,7 +504,14 @@ pub(super) fn enter(launch: &Launch, channel: &mut Channel) -> Result<()> {
         Step::Linux(LinuxStep::Cgroup { .. }) => cgroup::path_of(std::process::id() as i32),
         _ => None,
     });
-    let before_pivot = |step: &&LinuxStep| !matches!(step, LinuxStep::Pivot { .. });
+    // What comes after the hooks.
+    let before_pivot = |step: &&LinuxStep| {
+        use LinuxStep::{Chroot, Mask, Pivot, Readonly};
+        !matches!(
+            step,
+            Pivot { .. } | Chroot { .. } | Mask { .. } | Readonly { .. }
+        )
+    };
     let steps: Vec<&LinuxStep> = init
         .plan
         .steps
@@ -492,9 +522,12 @@ pub(super) fn enter(launch: &Launch, channel: &mut Channel) -> Result<()> {
         })
         .collect();
     let mut made = |path: &Path| channel.send(&Message::Created(path.into()));
+    let view = view(init.plan);
+    let of_host = view.is_some();
     let mut cx = Inside {
-        rootfs: init.plan.rootfs.clone(),
+        rootfs: view.unwrap_or(&init.plan.rootfs).into(),
         root: None,
+        of_host,
         cgroup,
         cgroup_namespace: all.has(Kind::Cgroup),
         user_namespace: all.has(Kind::User) || crate::sys::host_facts().nested,
@@ -510,12 +543,13 @@ pub(super) fn enter(launch: &Launch, channel: &mut Channel) -> Result<()> {
     let pivot = steps.iter().copied().find(|step| !before_pivot(step));
     let rootfs: PathBuf = std::mem::take(&mut cx.rootfs);
     process::set_umask(0o022);
-    super::child::create_hooks(launch, channel)?;
+    super::child::create_hooks(launch, channel, &rootfs)?;
     process::set_umask(0);
     let mut made = |path: &Path| channel.send(&Message::Created(path.into()));
     let mut cx = Inside {
         rootfs,
         root: None,
+        of_host,
         cgroup: None,
         cgroup_namespace: false,
         user_namespace: false,

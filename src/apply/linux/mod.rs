@@ -21,7 +21,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::Step;
 use crate::plan::linux::Step as LinuxStep;
 pub use mounts::mapped;
-pub use root::bind_console;
+pub use root::{bind_console, enter_root};
 
 /// Performs a step on the host.
 pub(super) fn perform(step: &Step) -> Result<Outcome> {
@@ -33,6 +33,9 @@ pub(super) fn perform(step: &Step) -> Result<Outcome> {
             resources,
             ..
         }) => cgroup::create(path, *systemd, *optional, resources.as_deref()),
+        Step::Linux(LinuxStep::View { rootfs, directory }) => {
+            root::view(rootfs, directory).map(|()| Outcome::Done)
+        }
         // Made by the container's process, which tells before it does.
         Step::Linux(LinuxStep::MadePath { .. }) => Ok(Outcome::Done),
         other => Err(Error::text(format_args!(
@@ -47,7 +50,12 @@ pub(super) fn revert(step: &Step, outcome: Option<&Outcome>) -> Result<()> {
         Step::Linux(LinuxStep::Cgroup { path, systemd, .. }) => {
             cgroup::remove(path, *systemd, outcome)
         }
-        Step::Linux(LinuxStep::MadePath { root, path }) => unmake(root, path),
+        Step::Linux(LinuxStep::View { directory, .. }) => root::end_view(directory),
+        Step::Linux(LinuxStep::MadePath { root, path, view }) => {
+            // A directory with a mount on it cannot be removed.
+            view.as_deref().map_or(Ok(()), root::end_view)?;
+            unmake(root, path)
+        }
         other => Err(Error::text(format_args!(
             "{other:?} is not a step on this host"
         ))),
@@ -55,9 +63,9 @@ pub(super) fn revert(step: &Step, outcome: Option<&Outcome>) -> Result<()> {
 }
 
 /// Takes back what outlives a boot of the host: paths on disk.
-pub(super) fn revert_after_boot(step: &Step, outcome: Option<&Outcome>, _: &[Entry]) -> Result<()> {
+pub(super) fn revert_after_boot(step: &Step, _: Option<&Outcome>, _: &[Entry]) -> Result<()> {
     match step {
-        Step::Linux(LinuxStep::MadePath { .. }) => revert(step, outcome),
+        Step::Linux(LinuxStep::MadePath { root, path, .. }) => unmake(root, path),
         _ => Ok(()),
     }
 }
@@ -96,6 +104,8 @@ pub struct Inside<'a> {
     pub cgroup: Option<PathBuf>,
     /// Whether the container has a cgroup namespace of its own.
     pub cgroup_namespace: bool,
+    /// Whether its mounts are in the host's mount namespace.
+    pub of_host: bool,
     /// Whether it has a user namespace, where locked flags stay.
     pub user_namespace: bool,
     /// Bind mounts with other owners, which only the host's root can make: by
@@ -146,6 +156,19 @@ impl Inside<'_> {
         opened
     }
 
+    /// Opens a path below the root, if there is one.
+    fn existing(&self, path: &Path) -> Result<Option<OwnedFd>> {
+        let mut missing = false;
+        let found = inroot::open(self.root()?, path, Some(inroot::Make::File), &mut |_| {
+            missing = true;
+            Err(Error::text("is not there"))
+        });
+        match found {
+            Err(_) if missing => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     /// Opens the directory of a path below the root, and names the last part.
     fn parent(&mut self, path: &Path) -> Result<(OwnedFd, std::ffi::OsString)> {
         let root = self
@@ -182,7 +205,9 @@ pub fn perform_inside(step: &LinuxStep, cx: &mut Inside) -> Result<()> {
             propagation,
             layer,
         } => {
-            root::prepare(rootfs, *propagation)?;
+            if let Some(propagation) = propagation {
+                root::prepare(rootfs, *propagation)?;
+            }
             if let Some(layer) = layer {
                 root::cover(rootfs, layer, cx.user_namespace)?;
                 cx.ephemeral = true;
@@ -200,13 +225,19 @@ pub fn perform_inside(step: &LinuxStep, cx: &mut Inside) -> Result<()> {
             cx.root = None;
             root::pivot(&cx.rootfs, *moving, *propagation)
         }
+        LinuxStep::Chroot { view, propagation } => {
+            cx.root = None;
+            root::enter_view(view, *propagation)
+        }
         LinuxStep::Sysctl { name, value } => sysctl(name, value),
         LinuxStep::ReadonlyRoot => root::read_only(Path::new("/"), false),
+        LinuxStep::Readonly { path } if cx.of_host => root::read_only_below(path, cx),
         LinuxStep::Readonly { path } => root::read_only_path(path),
+        LinuxStep::Mask { path } if cx.of_host => root::mask_below(path, cx),
         LinuxStep::Mask { path } => root::mask(path),
         // brig has done it, as root of the host.
         LinuxStep::Namespaces(_) | LinuxStep::NetDevice { .. } => Ok(()),
-        LinuxStep::Cgroup { .. } | LinuxStep::MadePath { .. } => {
+        LinuxStep::Cgroup { .. } | LinuxStep::MadePath { .. } | LinuxStep::View { .. } => {
             Err(Error::text(format_args!("{step:?} is not a step inside")))
         }
     }

@@ -171,6 +171,11 @@ fn bind(plan: &Mount, cx: &mut Inside) -> Result<()> {
         let bound = mount(Some(source.as_str()), target.as_str(), NONE, flags, NONE);
         bound.map_err(|errno| failed(plan, errno))?;
     }
+    if cx.of_host {
+        // A copy of the host's mount would pass on what is mounted below it.
+        let new = cx.target(&plan.target, None)?;
+        super::root::cut_off(&by_descriptor(&new)).map_err(|errno| failed(plan, errno))?;
+    }
     let settable = flag::RDONLY
         | flag::NOSUID
         | flag::NODEV

@@ -1,13 +1,15 @@
 //! The root file system: made a mount, entered, and closed off.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
+use super::Inside;
 use super::mounts::by_descriptor;
 use crate::config::annotations::EPHEMERAL;
 use crate::error::{Context, Error, Result, errno_name};
@@ -110,6 +112,124 @@ pub(super) fn pivot(rootfs: &Path, moving: bool, propagation: Option<u64>) -> Re
     Ok(())
 }
 
+/// Stops mounts on a path, and all below, from passing theirs on. The host's
+/// unmounts still arrive.
+pub(super) fn cut_off(path: &str) -> nix::Result<()> {
+    mount(NONE, path, NONE, MsFlags::MS_SLAVE | MsFlags::MS_REC, NONE)
+}
+
+/// Binds the root file system on a directory of the container's, which is made.
+/// Nothing that is mounted there reaches any other place.
+pub(super) fn view(rootfs: &Path, directory: &Path) -> Result<()> {
+    match std::fs::create_dir(directory) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(e).doing("create", directory.display());
+        }
+        _ => {}
+    }
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    let bound = mount(Some(rootfs), directory, NONE, flags, NONE);
+    bound.doing("bind", format_args!("root.path {}", rootfs.display()))?;
+    let flags = MsFlags::MS_SLAVE | MsFlags::MS_REC;
+    mount(NONE, directory, NONE, flags, NONE).doing("cut off", directory.display())
+}
+
+/// Takes a view away with everything that is mounted in it. The directory is
+/// the container's own, so whatever is mounted there is the container's.
+///
+/// # Errors
+/// umount2(2) refuses.
+pub(super) fn end_view(directory: &Path) -> Result<()> {
+    let flags = MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW;
+    loop {
+        match umount2(directory, flags) {
+            // There may be another one below.
+            Ok(()) => {}
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(errno) => return Err(errno).doing("unmount", directory.display()),
+        }
+    }
+}
+
+/// Makes the view the root of this process, whose mount namespace is the
+/// host's and has its own.
+pub(super) fn enter_view(view: &Path, propagation: Option<u64>) -> Result<()> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let root = open(view, flags, Mode::empty()).doing("open", view.display())?;
+    enter_root(&root)?;
+    if let Some(flags) = propagation {
+        let flags = MsFlags::from_bits_truncate(flags as _);
+        mount(NONE, "/", NONE, flags, NONE).doing("set", "linux.rootfsPropagation")?;
+    }
+    Ok(())
+}
+
+/// Makes a directory the root and working directory of this process.
+///
+/// # Errors
+/// The process may not.
+pub fn enter_root(directory: &OwnedFd) -> Result<()> {
+    let object = "the container's root";
+    fchdir(directory).doing("enter", object)?;
+    chroot(".").doing("enter", object)?;
+    chdir("/").doing("enter", object)
+}
+
+/// Makes a path below the view read-only; one that is not there needs nothing.
+pub(super) fn read_only_below(path: &Path, cx: &mut Inside) -> Result<()> {
+    let object = || path.display();
+    let Some(found) = cx.existing(path)? else {
+        return Ok(());
+    };
+    let found = by_descriptor(&found);
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    let bound = mount(Some(found.as_str()), found.as_str(), NONE, flags, NONE);
+    bound.doing("make read-only", object())?;
+    // The path leads to the new mount now.
+    let Some(new) = cx.existing(path)? else {
+        return Ok(());
+    };
+    let new = by_descriptor(&new);
+    cut_off(&new).doing("make read-only", object())?;
+    read_only(Path::new(&new), true)
+}
+
+/// Makes a path below the view unreadable, as [`mask`] does.
+pub(super) fn mask_below(path: &Path, cx: &mut Inside) -> Result<()> {
+    let object = || path.display();
+    let Some(found) = cx.existing(path)? else {
+        return Ok(());
+    };
+    let stat = fstat(&found).doing("look at", object())?;
+    let found = by_descriptor(&found);
+    let masked = match super::inroot::kind(&stat) {
+        SFlag::S_IFDIR => mount(
+            Some("tmpfs"),
+            found.as_str(),
+            Some("tmpfs"),
+            EMPTY_FLAGS,
+            EMPTY,
+        ),
+        _ => {
+            let Some(null) = cx.existing(Path::new("/dev/null"))? else {
+                let hint = "mount a tmpfs on /dev, or leave linux.maskedPaths out";
+                return Err(Error::new("mask", object(), "there is no /dev/null").hint(hint));
+            };
+            let null = by_descriptor(&null);
+            let flags = MsFlags::MS_BIND;
+            mount(Some(null.as_str()), found.as_str(), NONE, flags, NONE)
+        }
+    };
+    masked.doing("mask", object())
+}
+
+/// What is mounted over a masked directory.
+const EMPTY: Option<&str> = Some("nr_blocks=1,nr_inodes=1");
+const EMPTY_FLAGS: MsFlags = MsFlags::MS_RDONLY
+    .union(MsFlags::MS_NOSUID)
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC);
+
 /// Makes the mount on a path read-only and keeps its other flags, which a user
 /// namespace may have locked.
 pub(super) fn read_only(path: &Path, recursive: bool) -> Result<()> {
@@ -156,10 +276,8 @@ pub(super) fn mask(path: &Path) -> Result<()> {
         Ok(()) => Ok(()),
         // A directory, which a file cannot be bound on.
         Err(Errno::ENOTDIR) if path.is_dir() => {
-            let flags =
-                MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-            let data = Some("nr_blocks=1,nr_inodes=1");
-            mount(Some("tmpfs"), path, Some("tmpfs"), flags, data).doing("mask", path.display())
+            let mounted = mount(Some("tmpfs"), path, Some("tmpfs"), EMPTY_FLAGS, EMPTY);
+            mounted.doing("mask", path.display())
         }
         Err(Errno::ENOENT | Errno::ENOTDIR) if !path.exists() => Ok(()),
         Err(errno) => Err(errno).doing("mask", path.display()),

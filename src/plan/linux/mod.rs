@@ -49,6 +49,19 @@ pub enum Step {
         root: PathBuf,
         /// The path below it.
         path: PathBuf,
+        /// The view of the root through which it was made; what is mounted
+        /// there goes first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        view: Option<PathBuf>,
+    },
+    /// Binds the root file system on a directory of the container's own, for
+    /// one that is in the host's mount namespace: all that it mounts is below
+    /// that, and is taken back with it.
+    View {
+        /// The root file system.
+        rootfs: PathBuf,
+        /// The directory.
+        directory: PathBuf,
     },
     /// Makes and joins namespaces while the process is forked.
     Namespaces(Namespaces),
@@ -72,10 +85,13 @@ pub enum Step {
     /// Cuts the mount namespace off from the host's and binds the root file
     /// system onto itself, which makes it a mount.
     Root {
-        /// The root file system.
+        /// The root file system, or the view of it.
         rootfs: PathBuf,
-        /// Propagation of the namespace's mounts (MS_* flags).
-        propagation: u64,
+        /// Propagation of the namespace's mounts (MS_* flags). There is none
+        /// for a view, which is a mount already, in a namespace that is left
+        /// alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        propagation: Option<u64>,
         /// A layer in memory that takes all writes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         layer: Option<Layer>,
@@ -105,6 +121,13 @@ pub enum Step {
         /// Propagation of the new root (MS_* flags), if it is set.
         propagation: Option<u64>,
     },
+    /// Makes the view of the root file system the root of the process.
+    Chroot {
+        /// The view.
+        view: PathBuf,
+        /// Its propagation (MS_* flags), if it is set.
+        propagation: Option<u64>,
+    },
     /// Makes the root file system read-only.
     ReadonlyRoot,
     /// Makes a path unreadable.
@@ -129,7 +152,10 @@ pub struct Layer {
 impl Step {
     /// Whether the container's process performs it.
     pub fn is_inside(&self) -> bool {
-        !matches!(self, Step::Cgroup { .. } | Step::MadePath { .. })
+        !matches!(
+            self,
+            Step::Cgroup { .. } | Step::MadePath { .. } | Step::View { .. }
+        )
     }
 }
 
@@ -155,13 +181,20 @@ pub fn plan(input: &Input) -> Result<Plan> {
     let mut steps = Vec::new();
     steps.push(cgroup(input, &linux, &namespaces)?);
     let (own_uts, own_mount) = (namespaces.has(Kind::Uts), namespaces.has(Kind::Mount));
-    if !own_mount {
-        let hint = "add {\"type\": \"mount\"}";
+    // The host's mounts are nothing that the root of a user namespace changes.
+    if !own_mount && namespaces.has(Kind::User) {
         let fault = Error::property(
             "linux.namespaces",
-            "has no mount namespace, so mounts would reach the host",
+            "has a user namespace and no mount namespace, so nothing could be mounted",
         );
-        return Err(fault.hint(hint));
+        return Err(fault.hint("add {\"type\": \"mount\"}"));
+    }
+    let view = (!own_mount).then(|| input.directory.join("root"));
+    if let Some(directory) = view.clone() {
+        steps.push(Step::View {
+            rootfs: rootfs.clone(),
+            directory,
+        });
     }
     let sysctls = sysctls(&linux, &namespaces)?;
     steps.push(Step::Namespaces(namespaces.clone()));
@@ -187,8 +220,8 @@ pub fn plan(input: &Input) -> Result<Plan> {
     let wanted = linux.rootfs_propagation().as_deref();
     let root = mounts::root_propagation(wanted)?;
     steps.push(Step::Root {
-        rootfs: rootfs.clone(),
-        propagation: root.namespace,
+        rootfs: view.as_ref().unwrap_or(&rootfs).clone(),
+        propagation: own_mount.then_some(root.namespace),
         layer: ephemeral::of(config)?.map(|ephemeral| Layer {
             size: ephemeral.size,
         }),
@@ -205,11 +238,6 @@ pub fn plan(input: &Input) -> Result<Plan> {
     if !dev_is_bound {
         steps.extend(devices::plan(&linux, nodes_are_bound)?);
     }
-    steps.push(Step::Pivot {
-        moving: input.no_pivot,
-        propagation: root.after_pivot,
-    });
-    steps.extend(sysctls);
     let absolute = |at: &str, path: &str| {
         if path.starts_with('/') {
             return Ok(PathBuf::from(path));
@@ -219,13 +247,32 @@ pub fn plan(input: &Input) -> Result<Plan> {
             format_args!("{path:?} is not an absolute path"),
         ))
     };
+    let mut closed = Vec::new();
     for (i, path) in linux.readonly_paths().iter().flatten().enumerate() {
         let path = absolute(&format!("linux.readonlyPaths[{i}]"), path)?;
-        steps.push(Step::Readonly { path });
+        closed.push(Step::Readonly { path });
     }
     for (i, path) in linux.masked_paths().iter().flatten().enumerate() {
         let path = absolute(&format!("linux.maskedPaths[{i}]"), path)?;
-        steps.push(Step::Mask { path });
+        closed.push(Step::Mask { path });
+    }
+    let propagation = root.after_pivot;
+    match view {
+        None => {
+            steps.push(Step::Pivot {
+                moving: input.no_pivot,
+                propagation,
+            });
+            steps.extend(sysctls);
+            steps.extend(closed);
+        }
+        // What is closed off is found by descriptors, for which the host's
+        // /proc must still be in sight.
+        Some(view) => {
+            steps.extend(closed);
+            steps.push(Step::Chroot { view, propagation });
+            steps.extend(sysctls);
+        }
     }
     if config.root_readonly() {
         steps.push(Step::ReadonlyRoot);

@@ -28,7 +28,10 @@ impl fmt::Display for Step {
                     _ => Ok(()),
                 }
             }
-            Step::MadePath { root, path } => {
+            Step::View { rootfs, directory } => {
+                write!(f, "view of {} at {}", rootfs.display(), directory.display())
+            }
+            Step::MadePath { root, path, .. } => {
                 write!(f, "made {} in {}", path.display(), root.display())
             }
             Step::Namespaces(all) => {
@@ -61,8 +64,10 @@ impl fmt::Display for Step {
                 propagation,
                 layer,
             } => {
-                let name = propagation_name(*propagation);
-                write!(f, "root {} ({name})", rootfs.display())?;
+                write!(f, "root {}", rootfs.display())?;
+                if let Some(propagation) = propagation {
+                    write!(f, " ({})", propagation_name(*propagation))?;
+                }
                 match layer {
                     Some(Layer { size: Some(size) }) => {
                         write!(f, " below a layer in memory of {size}")
@@ -86,6 +91,13 @@ impl fmt::Display for Step {
                 write!(f, "link {} -> {}", path.display(), target.display())
             }
             Step::Sysctl { name, value } => write!(f, "sysctl {name}={value}"),
+            Step::Chroot { view, propagation } => {
+                write!(f, "enter {}", view.display())?;
+                match propagation {
+                    Some(flags) => write!(f, " ({})", propagation_name(*flags)),
+                    None => Ok(()),
+                }
+            }
             Step::Pivot {
                 moving,
                 propagation,
