@@ -865,6 +865,28 @@ pub const MUTANTS: &[Mutant] = &[
         ],
     ),
     linux("leak mount create", &["mounts/none-on-the-host"]),
+    // ------------------------------------- without a mount namespace
+    linux(
+        "append /linux/namespaces {\"type\":\"mount\"}",
+        &["host-mounts/namespace-is-the-runtimes"],
+    ),
+    linux(
+        "noop delete",
+        &[
+            "host-mounts/delete-takes-them-back",
+            "host-mounts/create-killed",
+        ],
+    ),
+    linux(
+        "leak mount create",
+        &["host-mounts/failed-create-leaves-nothing"],
+    ),
+    linux("noop exec", &["host-mounts/exec"]),
+    linux(
+        "drop /linux/maskedPaths /linux/readonlyPaths",
+        &["host-mounts/closed-paths"],
+    ),
+    linux("follow", &["host-mounts/links-stay-inside"]),
     // ------------------------------------------------- the owner of cgroups
     linux(
         "drop /mounts/-",

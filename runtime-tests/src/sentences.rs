@@ -1740,7 +1740,10 @@ pub const SENTENCES: &[Sentence] = &[
         "config-linux.md",
         "Namespaces",
         "If a namespace type is not specified in the namespaces array, the container MUST inherit the runtime namespace of that type.",
-        Cases(&["namespaces/absent-is-the-runtimes"]),
+        Cases(&[
+            "namespaces/absent-is-the-runtimes",
+            "host-mounts/namespace-is-the-runtimes",
+        ]),
     ),
     of(
         "config-linux.md",

@@ -171,6 +171,14 @@ pub fn without_descriptors(command: &mut Command) {
     }
 }
 
+/// Stops what is mounted below a mount from reaching any other place.
+#[cfg(target_os = "linux")]
+pub fn make_private(path: &str) {
+    use nix::mount::{MsFlags, mount};
+    const NONE: Option<&str> = None;
+    let _ = mount(NONE, path, NONE, MsFlags::MS_PRIVATE, NONE);
+}
+
 /// Binds a file or directory over another path, in a new mount namespace.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ mod faults;
 mod features;
 mod freebsd;
 mod hooks;
+mod host_mounts;
 mod hostile;
 mod jail;
 mod kill;
@@ -24,7 +25,7 @@ use crate::harness::Case;
 
 /// Every case, in the order of the tables.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    let tables: [&'static [Case]; 19] = [
+    let tables: [&'static [Case]; 20] = [
         lifecycle::CASES,
         kill::CASES,
         process::CASES,
@@ -42,6 +43,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         options::CASES,
         statements::CASES,
         features::CASES,
+        host_mounts::CASES,
         jail::CASES,
         hostile::CASES,
     ];
