@@ -258,10 +258,12 @@ pub fn host() -> BTreeSet<String> {
             line.split(" metric").next().unwrap_or(line).to_owned()
         })
     });
-    add("process", "ps -axo pid,jid,command", |line| {
+    // A zombie is init's to reap, when it comes to it.
+    add("process", "ps -axo pid,jid,state,command", |line| {
         let mut words = line.split_whitespace();
-        let (pid, jid) = (words.next()?, words.next()?);
-        (jid != "0" && jid != "JID").then(|| format!("{pid} in jail {jid}"))
+        let (pid, jid, state) = (words.next()?, words.next()?, words.next()?);
+        let is_inside = jid != "0" && jid != "JID" && !state.starts_with('Z');
+        is_inside.then(|| format!("{pid} in jail {jid}"))
     });
     all
 }
