@@ -68,6 +68,20 @@ pub fn open_root(root: &Path) -> Result<OwnedFd> {
     open(root, flags, Mode::empty()).doing("open the root", root.display())
 }
 
+/// Opens what is now where something was found: what has been mounted on it
+/// since, and that only.
+///
+/// # Errors
+/// Nothing is there.
+pub fn again(root: &Path, parent: Option<&OwnedFd>, found: &Found) -> Result<OwnedFd> {
+    match (parent, found.path.file_name()) {
+        (Some(parent), Some(name)) => {
+            openat(parent, name, BENEATH, Mode::empty()).doing("open", found.path.display())
+        }
+        _ => open_root(root),
+    }
+}
+
 /// Resolves a path in the root.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use nix::unistd::fchdir;
 
 use super::copy::copy_tree;
 use super::devices;
-use super::inroot::{Lookup, look_up, made_before, make_missing, remove_made};
+use super::inroot::{Lookup, again, look_up, made_before, make_missing, remove_made};
 use super::nfs;
 use crate::apply::Outcome;
 use crate::error::{Context, Error, Result};
@@ -237,11 +237,10 @@ pub(super) fn mount(wanted: &Wanted, copy_up: bool) -> Result<Outcome> {
     }
     let lookup = look_up(wanted.root, wanted.destination)?;
     let created = made(wanted.root, &lookup);
-    let below = sys::of(lookup.found.fd.as_fd())
-        .doing("look at", wanted.destination.display())?
-        .fsid;
     make_missing(wanted.root, lookup, file)?;
     let Lookup { found, parent, .. } = look_up(wanted.root, wanted.destination)?;
+    let place = wanted.destination.display();
+    let below = sys::of(found.fd.as_fd()).doing("look at", place)?.fsid;
     if found.is_dir == file {
         let (is, source) = if file {
             ("a directory", "a file")
@@ -279,22 +278,31 @@ pub(super) fn mount(wanted: &Wanted, copy_up: bool) -> Result<Outcome> {
         call(wanted, name.as_deref().unwrap_or(OsStr::new(".")))
     })?;
 
-    let now = look_up(wanted.root, wanted.destination)?;
-    let mounted = sys::of(now.found.fd.as_fd()).doing("look at", wanted.destination.display())?;
-    if mounted.fsid == below || !is_type(&mounted.fstype, wanted.fstype) {
+    // The directories above may be moved meanwhile, but not what is mounted on:
+    // that is where the mount is, and where it is taken back.
+    let there = again(wanted.root, parent.as_ref(), &found)?;
+    let place = wanted.destination.display();
+    let mounted = sys::of(there.as_fd()).doing("look at", &place)?;
+    let is_new = mounted.fsid != below && is_type(&mounted.fstype, wanted.fstype);
+    let now = look_up(wanted.root, wanted.destination)
+        .and_then(|now| sys::of(now.found.fd.as_fd()).doing("look at", &place));
+    if !is_new || !now.is_ok_and(|now| now.fsid == mounted.fsid) {
+        if is_new && mounted.fsid != NO_ID {
+            let _ = sys::unmount(mounted.fsid, true);
+        }
         return Err(fault(
             wanted,
             "another process changed the mount point meanwhile",
         ));
     }
     if wanted.fstype == "nfs"
-        && let Err(cause) = nfs::is_served(now.found.fd.as_fd())
+        && let Err(cause) = nfs::is_served(there.as_fd())
     {
         let _ = sys::unmount(mounted.fsid, true);
         return Err(fault(wanted, cause));
     }
     if let Some(covered) = covered {
-        let copied = copy_tree(covered, open_directory(now.found.fd.as_fd())?);
+        let copied = copy_tree(covered, open_directory(there.as_fd())?);
         if let Err(error) = copied {
             let _ = sys::unmount(mounted.fsid, true);
             return Err(error);
