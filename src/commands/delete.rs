@@ -101,8 +101,11 @@ pub fn remove(
 /// # Errors
 /// What could not be taken back; the journal still names it.
 pub fn take_back(directory: &Directory, state: Option<&State>) -> Result<()> {
-    if let Some(state) = state {
-        kill_and_wait(state)?;
+    match state.map_or(Ok(()), kill_and_wait) {
+        // What forks faster than it is killed ends with the jail, which the
+        // kernel lets nobody fork in once it is going.
+        Err(_) if control::REMOVAL_KILLS => {}
+        killed => killed?,
     }
     let path = directory.journal();
     if !path.exists() {

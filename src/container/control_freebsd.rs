@@ -24,6 +24,10 @@ use crate::sys::freebsd::process;
 use crate::sys::unix::descriptors::close_from_except;
 use crate::sys::unix::process::{Forked, exit_now, fork};
 
+/// Whether taking a container back ends its processes, too: the jail is
+/// removed, and nobody stays alive in it.
+pub const REMOVAL_KILLS: bool = true;
+
 /// How long SIGKILL and SIGSTOP may take before they are reported as failed.
 const LIMIT: Duration = Duration::from_secs(10);
 

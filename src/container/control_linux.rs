@@ -19,6 +19,10 @@ use crate::policy::Policy;
 use crate::sys;
 use crate::sys::linux::process as sys_process;
 
+/// Whether taking a container back ends its processes, too: a cgroup with
+/// processes in it cannot be removed.
+pub const REMOVAL_KILLS: bool = false;
+
 /// What a jail says of itself is FreeBSD's.
 pub fn orphans(_: &Path) -> Result<Vec<Orphan>> {
     Ok(Vec::new())
