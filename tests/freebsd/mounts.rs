@@ -195,7 +195,9 @@ fn nfs(t: &Test) -> Outcome {
         sh(&format!("umount {}", other.display()))?;
         said.map(drop)
     })();
-    sh("pkill nfsd; pkill mountd; true")?;
+    // nfsd(8) ends by SIGUSR1 alone.
+    sh("pkill -USR1 nfsd; pkill mountd; sysctl vfs.nfsd.server_min_nfsvers=2 >/dev/null")?;
+    until("the server ends", || sh("pgrep nfsd mountd").is_err())?;
     outcome
 }
 
