@@ -561,6 +561,7 @@ pub const MUTANTS: &[Mutant] = &[
         &[
             "process/session",
             "process/signals-are-default",
+            "process/ignored-signals-are-not-inherited",
             "process/standard-streams",
             "process/first-in-its-pid-namespace",
         ],

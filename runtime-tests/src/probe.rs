@@ -110,6 +110,14 @@ fn perform(act: &[&str]) -> Result {
             command.env("LISTEN_PID", std::process::id().to_string());
             return Err(io_name(&command.args(arguments).exec()));
         }
+        ["ignore-signals", program, arguments @ ..] => {
+            use std::os::unix::process::CommandExt;
+            for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGUSR1] {
+                sys::ignore_signal(signal, true);
+            }
+            let mut command = std::process::Command::new(program);
+            return Err(io_name(&command.args(arguments).exec()));
+        }
         #[cfg(target_os = "linux")]
         ["cover", path, with, program, arguments @ ..] => {
             use std::os::unix::process::CommandExt;

@@ -265,10 +265,12 @@ fn c_string(bytes: &[u8]) -> Result<CString> {
         .map_err(|_| Error::property("process", "has a string with a NUL byte in it"))
 }
 
-/// What brig ignores or blocks for itself must not be inherited by the
+/// What brig, or who called it, ignores or blocks must not be inherited by the
 /// program: ignored signals stay ignored across exec.
 fn reset_signals() {
     use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
-    sys::unix::process::default_signal(Signal::SIGPIPE as i32);
+    for signal in Signal::iterator() {
+        sys::unix::process::default_signal(signal as i32);
+    }
 }

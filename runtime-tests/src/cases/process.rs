@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::{Value, json};
 
 use crate::harness::Platforms::{Any, Linux};
-use crate::harness::{Case, Outcome};
+use crate::harness::{Case, Container, Outcome};
 use crate::{check, same};
 
 pub const CASES: &[Case] = &[
@@ -395,6 +395,25 @@ pub const CASES: &[Case] = &[
             );
             // Rust's own start ignores SIGPIPE (13, bit 12); those from 32 on are
             // the C libraries' own.
+            let ignored = report["status"]["SigIgn"].as_str().unwrap_or("?");
+            let ignored = u64::from_str_radix(ignored, 16).map_err(|e| e.to_string())?;
+            same!(ignored & 0x7fff_ffff & !(1 << 12), 0, "ignored signals");
+            Ok(())
+        },
+    },
+    Case {
+        name: "process/ignored-signals-are-not-inherited",
+        platforms: Linux,
+        section: "robustness, signals",
+        says: "Signals that the runtime was started with as ignored are the default for the program.",
+        run: |t| {
+            let bundle = t.bundle()?;
+            let (call, id, pid_file) = t.create_call(&bundle, &[])?;
+            let run = call.ignoring_signals().run()?.ok()?;
+            let c = Container::made(t, id, &pid_file, &run)?;
+            c.start()?;
+            c.await_status("stopped")?;
+            let report: Value = serde_json::from_str(&c.output())?;
             let ignored = report["status"]["SigIgn"].as_str().unwrap_or("?");
             let ignored = u64::from_str_radix(ignored, 16).map_err(|e| e.to_string())?;
             same!(ignored & 0x7fff_ffff & !(1 << 12), 0, "ignored signals");

@@ -141,6 +141,13 @@ impl<'t> Call<'t> {
         self
     }
 
+    /// Starts it as nohup(1) and shells without job control do, with signals
+    /// ignored.
+    pub fn ignoring_signals(mut self) -> Self {
+        self.launcher = vec!["ignore-signals".into()];
+        self
+    }
+
     /// Shows it a file or directory at another path, in a mount namespace of
     /// its own.
     pub fn covering(mut self, path: &str, with: &Path) -> Self {
