@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::Platforms::Any;
 use crate::harness::test::patience;
-use crate::harness::{Case, Outcome, Test, host};
+use crate::harness::{Bundle, Case, Outcome, Test, host};
 use crate::{check, same, skip};
 
 pub const CASES: &[Case] = &[
@@ -482,21 +482,10 @@ pub const CASES: &[Case] = &[
         section: "robustness, crashes",
         says: "A create killed with SIGKILL at any time leaves what delete --force takes back.",
         run: |t| {
-            for step in 0..20_u64 {
-                let bundle = t
-                    .waiting()?
-                    .tmpfs("/tmp", &[])
-                    .bind(&t.host_dir()?, "/mnt", &[]);
-                let (call, id, _) = t.create_call(&bundle, &[])?;
-                let create = call.spawn()?;
-                std::thread::sleep(Duration::from_micros(step * 700));
-                let _ = create.signal(Signal::SIGKILL);
-                create.wait(patience())?;
-                t.call(&["delete", "--force", &id]).run()?.ok()?;
-                t.nothing_left()
-                    .map_err(|stop| format!("killed after {} µs: {stop:?}", step * 700))?;
-            }
-            Ok(())
+            killed_creates(t, || {
+                let bundle = t.waiting()?.tmpfs("/tmp", &[]);
+                Ok(bundle.bind(&t.host_dir()?, "/mnt", &[]))
+            })
         },
     },
     Case {
@@ -837,4 +826,20 @@ fn is_over(err: &str) -> bool {
     err.contains("container not running")
         || err.contains("os: process already finished")
         || err.to_lowercase().contains("no such process")
+}
+
+/// Kills creates with SIGKILL at twenty points, and checks that delete takes
+/// each back.
+pub fn killed_creates(t: &Test, bundle: impl Fn() -> Outcome<Bundle>) -> Outcome {
+    for step in 0..20_u64 {
+        let (call, id, _) = t.create_call(&bundle()?, &[])?;
+        let create = call.spawn()?;
+        std::thread::sleep(Duration::from_micros(step * 700));
+        let _ = create.signal(Signal::SIGKILL);
+        create.wait(patience())?;
+        t.call(&["delete", "--force", &id]).run()?.ok()?;
+        t.nothing_left()
+            .map_err(|stop| format!("killed after {} µs: {stop:?}", step * 700))?;
+    }
+    Ok(())
 }

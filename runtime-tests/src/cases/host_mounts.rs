@@ -2,13 +2,10 @@
 //! host, and goes with them.
 
 use std::fs;
-use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::Platforms::Linux;
-use crate::harness::test::patience;
 use crate::harness::{Bundle, Case};
 use crate::{check, same};
 
@@ -99,20 +96,7 @@ pub const CASES: &[Case] = &[
         platforms: Linux,
         section: "robustness, crashes",
         says: "A create of such a container killed with SIGKILL at any time leaves what delete --force takes back.",
-        run: |t| {
-            for step in 0..20_u64 {
-                let bundle = without(t.waiting()?.tmpfs("/tmp", &[]));
-                let (call, id, _) = t.create_call(&bundle, &[])?;
-                let create = call.spawn()?;
-                std::thread::sleep(Duration::from_micros(step * 700));
-                let _ = create.signal(Signal::SIGKILL);
-                create.wait(patience())?;
-                t.call(&["delete", "--force", &id]).run()?.ok()?;
-                t.nothing_left()
-                    .map_err(|stop| format!("killed after {} µs: {stop:?}", step * 700))?;
-            }
-            Ok(())
-        },
+        run: |t| super::engines::killed_creates(t, || Ok(without(t.waiting()?.tmpfs("/tmp", &[])))),
     },
     Case {
         name: "host-mounts/exec",

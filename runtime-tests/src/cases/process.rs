@@ -393,12 +393,7 @@ pub const CASES: &[Case] = &[
                 json!("0000000000000000"),
                 "blocked signals"
             );
-            // Rust's own start ignores SIGPIPE (13, bit 12); those from 32 on are
-            // the C libraries' own.
-            let ignored = report["status"]["SigIgn"].as_str().unwrap_or("?");
-            let ignored = u64::from_str_radix(ignored, 16).map_err(|e| e.to_string())?;
-            same!(ignored & 0x7fff_ffff & !(1 << 12), 0, "ignored signals");
-            Ok(())
+            none_ignored(&report)
         },
     },
     Case {
@@ -414,10 +409,7 @@ pub const CASES: &[Case] = &[
             c.start()?;
             c.await_status("stopped")?;
             let report: Value = serde_json::from_str(&c.output())?;
-            let ignored = report["status"]["SigIgn"].as_str().unwrap_or("?");
-            let ignored = u64::from_str_radix(ignored, 16).map_err(|e| e.to_string())?;
-            same!(ignored & 0x7fff_ffff & !(1 << 12), 0, "ignored signals");
-            Ok(())
+            none_ignored(&report)
         },
     },
     Case {
@@ -624,4 +616,14 @@ fn open(path: &std::path::Path) -> OwnedFd {
     std::fs::File::open(path)
         .expect("the file was just made")
         .into()
+}
+
+/// Checks that the program of a report ignores no signal.
+fn none_ignored(report: &Value) -> Outcome {
+    let ignored = report["status"]["SigIgn"].as_str().unwrap_or("?");
+    let ignored = u64::from_str_radix(ignored, 16).map_err(|e| e.to_string())?;
+    // Rust's own start ignores SIGPIPE (13, bit 12); those from 32 on are the C
+    // libraries' own.
+    same!(ignored & 0x7fff_ffff & !(1 << 12), 0, "ignored signals");
+    Ok(())
 }
