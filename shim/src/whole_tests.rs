@@ -56,8 +56,10 @@ create)
 	echo $! >"$pid_file"; echo $! >"$root/$id" ;;
 exec)
 	case $process in nosuch) fail "exec: nosuch: executable file not found in \$PATH" ;; esac
-	sh -c "$process" <&3 3<&- &
-	echo $! >"$pid_file" ;;
+	(while [ ! -e "$pid_file.told" ]; do sleep 0.01; done; exec sh -c "$process" 3<&-) <&3 &
+	echo $! >"$pid_file"
+	# A shell may take the end of its child; touch takes none.
+	exec touch "$pid_file.told" ;;
 start) touch "$root/$id.go" ;;
 kill) kill -s "$2" "$(cat "$root/$id")" ;;
 delete) [ -e "$root/$id" ] || fail "container \"$id\" does not exist"
