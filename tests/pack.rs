@@ -1082,6 +1082,56 @@ fn a_kill_at_any_moment() {
     }
 }
 
+/// The blobs of a layout that none of its images has.
+fn unreferenced(work: &Work, layout: &str) -> Vec<String> {
+    let text = fs::read(work.at(layout).join("index.json")).unwrap();
+    let index: Value = serde_json::from_slice(&text).unwrap();
+    let mut known = Vec::new();
+    for image in index["manifests"].as_array().unwrap() {
+        let digest = image["digest"].as_str().unwrap();
+        let manifest = work.document(layout, digest);
+        known.push(digest.to_owned());
+        let layers = manifest["layers"].as_array().unwrap();
+        for part in layers.iter().chain([&manifest["config"]]) {
+            known.push(part["digest"].as_str().unwrap().to_owned());
+        }
+    }
+    let blobs = fs::read_dir(work.at(layout).join("blobs/sha256")).unwrap();
+    let name = |blob: std::io::Result<fs::DirEntry>| blob.unwrap().file_name().into_string();
+    blobs
+        .map(|blob| format!("sha256:{}", name(blob).unwrap()))
+        .filter(|digest| !known.contains(digest))
+        .collect()
+}
+
+/// A kill between the first blob and the index.
+#[test]
+fn a_kill_while_an_image_is_added() {
+    let work = Work::new("adding");
+    tree(&work.at("r"));
+    work.pack(&["--rootfs", "r", "--image", "there:one"]);
+    let blobs = || fs::read_dir(work.at("there/blobs/sha256")).unwrap().count();
+    for round in 0..12 {
+        let before = blobs();
+        let (killed, command) = (format!("there:killed-{round}"), format!("killed-{round}"));
+        let arguments = ["pack", "--rootfs", "r", "--image", &killed];
+        let mut child = work
+            .command(&[&arguments[..], &["--cmd", &command]].concat())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        while blobs() == before && child.try_wait().unwrap().is_none() {}
+        let _ = child.kill();
+        child.wait().unwrap();
+        let (next, command) = (format!("there:next-{round}"), format!("next-{round}"));
+        work.pack(&["--rootfs", "r", "--image", &next, "--cmd", &command]);
+        assert_eq!(unreferenced(&work, "there"), [""; 0], "round {round}");
+        let names = work.names();
+        let is_left = |path: &PathBuf| path.to_str().unwrap().contains(".brig-");
+        assert!(!names.iter().any(is_left), "{names:?}");
+    }
+}
+
 /// Two hundred thousand paths in memory that is less than they take.
 #[cfg(target_os = "linux")]
 #[test]

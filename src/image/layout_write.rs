@@ -15,6 +15,7 @@ use super::blob::{self, Blob, CHUNK, Hasher};
 use super::layout::{INDEX, REF_NAME};
 use super::listing::Node;
 use super::temporary::{self, Temporary};
+use super::tree;
 use super::unpack::Stage;
 use super::write::Writer;
 use super::{Watch, go_on};
@@ -23,8 +24,12 @@ use crate::error::{Context, Error, Result, io_name};
 /// The file that says a directory is a layout (image-layout.md), and its text.
 const LAYOUT: &str = "oci-layout";
 const LAYOUT_TEXT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
+const INDEX_FILE: &str = "index.json";
 /// What a layout has, in the order in which it gets it.
-const MEMBERS: [&str; 3] = ["blobs", LAYOUT, "index.json"];
+const MEMBERS: [&str; 3] = ["blobs", LAYOUT, INDEX_FILE];
+/// In the directory of a writer: the new blobs, a line each. The index that
+/// makes them an image's lies beside it until that is what it does.
+const ADDED: &str = "added";
 
 /// A blob of the image that is written.
 #[derive(Debug)]
@@ -67,6 +72,7 @@ impl Target {
     /// # Errors
     /// There is something else, or it cannot be written.
     pub fn open(path: &Path) -> Result<Target> {
+        take_back(path);
         Stage::recover(path, &MEMBERS);
         let is_empty = match std::fs::read_dir(path) {
             Ok(mut entries) => entries.next().is_none(),
@@ -89,12 +95,8 @@ impl Target {
         let stage = Stage::begin(&whole)
             .map_err(|error| Error::new("create", object(path), error.cause))?;
         let inside = stage.path().to_owned();
-        let write = |name: &str, text: &str| {
-            let path = inside.join(name);
-            std::fs::write(&path, text).doing("write", path.display())
-        };
-        write(LAYOUT, LAYOUT_TEXT)?;
-        write("index.json", &index_text(&empty_index()))?;
+        write(&inside.join(LAYOUT), LAYOUT_TEXT)?;
+        write(&inside.join(INDEX_FILE), &index_text(&empty_index()))?;
         Ok(Target {
             path: inside,
             stage: Some(stage),
@@ -117,13 +119,17 @@ impl Target {
         pieces: Vec<Piece>,
         watch: &dyn Watch,
     ) -> Result<()> {
-        let mut ready = Vec::new();
+        let (mut ready, mut there) = (Vec::new(), Vec::new());
         for piece in pieces {
-            let path = self.path.join(piece.path());
+            let name = piece.path();
+            let path = self.path.join(&name);
             let temporary = match piece.temporary {
                 Some(temporary) => temporary,
                 // The base's blobs in its own layout.
-                None if has(&path, &piece, watch)? => continue,
+                None if has(&path, &piece, watch)? => {
+                    there.push(path);
+                    continue;
+                }
                 None => {
                     let temporary = Temporary::file(&self.path)?;
                     let object = path.display().to_string();
@@ -134,15 +140,20 @@ impl Target {
                     temporary
                 }
             };
-            ready.push((path, temporary));
+            ready.push((name, temporary));
         }
         let Target { path, stage } = self;
-        let mut added = Vec::new();
         // One that is being made is locked, and nobody else's.
         let lock = match &stage {
             Some(_) => None,
             None => Some(lock(&path)?),
         };
+        // Looked at before there was a lock.
+        if let Some(gone) = there.iter().find(|path| !path.exists()) {
+            let text = format!("{} was removed meanwhile", gone.display());
+            return Err(Error::text(text).hint("try again"));
+        }
+        let mut added = Vec::new();
         let done = add(&path, ready, &mut added, tag, descriptor, watch);
         if done.is_err() {
             for path in &added {
@@ -165,24 +176,40 @@ fn lock(layout: &Path) -> Result<Flock<File>> {
     temporary::lock(file, FlockArg::LockExclusive).doing("lock", layout.display())
 }
 
-/// Gives blobs their names and writes the index.
+/// Gives blobs their names and writes the index. A directory tells what is
+/// new until the index is there.
 fn add(
     layout: &Path,
-    ready: Vec<(PathBuf, Temporary)>,
+    ready: Vec<(String, Temporary)>,
     added: &mut Vec<PathBuf>,
     tag: &str,
     descriptor: &Value,
     watch: &dyn Watch,
 ) -> Result<()> {
-    let mut directories = Vec::new();
-    // What takes long is done before any has its name: a kill in between leaves
-    // blobs that no image has.
-    for (path, temporary) in &ready {
+    // What takes long is done first.
+    for (name, temporary) in &ready {
         go_on(watch)?;
-        temporary.sync().doing("write", path.display())?;
+        temporary.sync().doing("write", name)?;
     }
-    for (path, temporary) in ready {
+    let mut index = read_index(layout)?;
+    put(&mut index, tag, descriptor);
+    // One that is there may be damaged, but it is not ours to remove.
+    let new: Vec<bool> = ready
+        .iter()
+        .map(|(name, _)| !layout.join(name).exists())
+        .collect();
+    let names = ready.iter().zip(&new).filter(|(_, new)| **new);
+    let names: String = names.map(|((name, _), _)| format!("{name}\n")).collect();
+    let intent = Temporary::directory(layout)?;
+    let prepared = intent.path().join(INDEX_FILE);
+    write(&intent.path().join(ADDED), &names)?;
+    write(&prepared, &index_text(&index))?;
+    sync(intent.path())?;
+    sync(layout)?;
+    let mut directories = Vec::new();
+    for ((name, temporary), is_new) in ready.into_iter().zip(new) {
         go_on(watch)?;
+        let path = layout.join(name);
         let Some(directory) = path.parent() else {
             continue;
         };
@@ -190,8 +217,6 @@ fn add(
         if !directories.iter().any(|known| known == directory) {
             directories.push(directory.to_owned());
         }
-        // One that is there may be damaged, but it is not ours to remove.
-        let is_new = !path.exists();
         temporary.name(&path).doing("create", path.display())?;
         if is_new {
             added.push(path);
@@ -200,21 +225,52 @@ fn add(
     for directory in directories {
         sync(&directory)?;
     }
-    let mut index = read_index(layout)?;
-    put(&mut index, tag, descriptor);
-    let temporary = Temporary::file(layout)?;
-    let path = layout.join("index.json");
-    let text = index_text(&index);
-    temporary
-        .open()?
-        .write_all(text.as_bytes())
-        .doing("write", path.display())?;
-    temporary.sync().doing("write", path.display())?;
     go_on(watch)?;
-    temporary.name(&path).doing("create", path.display())?;
+    let path = layout.join(INDEX_FILE);
+    std::fs::rename(&prepared, &path).doing("create", path.display())?;
     // The image is there: what cannot be undone does not fail any more.
     added.clear();
     sync(layout)
+}
+
+/// Removes the blobs that a killed writer added without an image.
+fn take_back(layout: &Path) {
+    // What is not to be opened is told of later.
+    if !layout.is_dir() {
+        return;
+    }
+    let Ok(lock) = lock(layout) else {
+        return;
+    };
+    temporary::each_left(layout, |left| {
+        // Without its index, which is in its place, the image is whole.
+        let Ok(added) = std::fs::read_to_string(left.join(ADDED)) else {
+            return;
+        };
+        if left.join(INDEX_FILE).exists() {
+            for name in added.lines().filter(|name| is_blob(name)) {
+                let _ = std::fs::remove_file(layout.join(name));
+            }
+        }
+        let _ = tree::remove_path(left);
+    });
+    drop(lock);
+}
+
+/// Whether a line names a blob of a layout, and nothing else.
+fn is_blob(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('/').collect();
+    let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
+    parts.len() == 3 && parts[0] == "blobs" && parts[1..].iter().all(is_word)
+}
+
+/// Writes a file to the disk.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let written = File::create(path).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.doing("write", path.display())
 }
 
 fn sync(directory: &Path) -> Result<()> {
@@ -286,7 +342,7 @@ fn read_index(layout: &Path) -> Result<Value> {
     if !layout.join(LAYOUT).is_file() {
         return Err(wrong("it has no file oci-layout"));
     }
-    let path = layout.join("index.json");
+    let path = layout.join(INDEX_FILE);
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -535,6 +591,32 @@ mod tests {
         let target = Target::open(&base.0.join("new")).unwrap();
         assert!(target.publish("b", &entry, vec![piece], &quiet).is_err());
         assert_eq!(base.names(""), ["images"]);
+    }
+
+    #[test]
+    fn what_a_killed_writer_added_goes() {
+        let base = Directory::new("added");
+        let layout = base.0.join("images");
+        publish(&layout, "a", "1").unwrap();
+        let blobs = layout.join("blobs/sha256");
+        let writer = |name: &str, has_index: bool| {
+            std::fs::write(blobs.join(name), "").unwrap();
+            std::fs::write(base.0.join("beside"), "").unwrap();
+            let left = layout.join(format!(".brig-1-{name}"));
+            std::fs::create_dir(&left).unwrap();
+            let added = format!("blobs/sha256/{name}\nblobs/../../beside\n../beside\n");
+            std::fs::write(left.join(ADDED), added).unwrap();
+            if has_index {
+                std::fs::write(left.join(INDEX_FILE), "{}").unwrap();
+            }
+        };
+        writer("dead", true);
+        writer("beef", false);
+        publish(&layout, "b", "2").unwrap();
+        assert!(blobs.join("beef").exists() && !blobs.join("dead").exists());
+        assert_eq!(base.names("images/blobs/sha256").len(), 3);
+        assert_eq!(base.names("images"), ["blobs", INDEX_FILE, LAYOUT]);
+        assert_eq!(base.names(""), ["beside", "images"]);
     }
 
     #[test]
