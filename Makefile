@@ -21,6 +21,10 @@ test:
 test-engines:
 	tools/test-engines.sh
 
+# Images by skopeo, umoci, podman, buildah and containerd: Linux, as root.
+test-images:
+	tools/test-images.sh
+
 # The specification's suite, as root; RUNTIME=runc holds another one to it. On
 # FreeBSD natively, or in a guest by vm-test.
 conformance:
@@ -72,4 +76,4 @@ install-shim:
 clean:
 	cargo clean
 
-.PHONY: build deps demo test test-engines conformance conformance-selftest shim install-shim check fmt lint cross cross-lint vm-test install clean
+.PHONY: build deps demo test test-engines test-images conformance conformance-selftest shim install-shim check fmt lint cross cross-lint vm-test install clean
