@@ -79,19 +79,19 @@ fn line(verb: &str, done: u64, total: u64, elapsed: Duration) -> String {
     let filled = (part * WIDTH as f64) as usize;
     let seconds = elapsed.as_secs_f64().max(0.001);
     let rate = done as f64 / seconds;
-    let left = if done == 0 || done >= total {
-        0.0
-    } else {
-        (total - done) as f64 / rate
+    let left = match total.saturating_sub(done) {
+        0 => clock(0),
+        // There is no rate to go by yet.
+        _ if done == 0 => "-:--".to_owned(),
+        left => clock((left as f64 / rate).ceil() as u64),
     };
     format!(
-        "{verb} [{}{}] {} of {}, {}/s, {} left",
+        "{verb} [{}{}] {} of {}, {}/s, {left} left",
         "#".repeat(filled),
         ".".repeat(WIDTH - filled),
         bytes(done),
         bytes(total),
         bytes(rate as u64),
-        clock(left.ceil() as u64),
     )
 }
 
@@ -121,6 +121,7 @@ mod tests {
             "unpack [############............] 512.0 MiB of 1.00 GiB, 128.0 MiB/s, 0:04 left"
         );
         assert!(line("unpack", 0, 0, Duration::ZERO).ends_with("0:00 left"));
+        assert!(line("unpack", 0, 3, Duration::ZERO).ends_with("-:-- left"));
         assert!(line("unpack", 5, 3, Duration::from_secs(1)).contains('#'));
     }
 }
