@@ -115,8 +115,16 @@ fn statistics(t: &Test) -> Outcome {
     );
     let user = data["cpu"]["usage"]["user"].as_u64().unwrap_or(0);
     check!(user > 0 && user <= used(&data) + 50_000_000, "{data}");
+    until("the jail's account has a second", || {
+        read().is_ok_and(|data| used(&data) > 1_500_000_000)
+    })?;
     t.ok(&["kill", "--all", "st", "KILL"])?;
     burning.wait()?;
+    t.down("st")?;
+    // The next of that id begins with nothing.
+    t.up(&bundle, "st")?;
+    let data = read()?;
+    check!(used(&data) < 1_000_000_000, "{data}");
     t.down("st")
 }
 

@@ -100,7 +100,7 @@ pub fn run(groups: &[&[Case]]) -> ExitCode {
         }
         let began = Instant::now();
         let outcome = spawn(case, &brig, policy.as_deref());
-        let after = host();
+        let after = settled();
         let (mut text, why) = match outcome {
             Ok(()) => (String::new(), None),
             Err(e) if e.is::<Skipped>() => (String::new(), Some(e)),
@@ -244,9 +244,13 @@ pub fn host() -> BTreeSet<String> {
             words.first()?
         ))
     });
-    // A dying jail has no processes and no mounts; only sockets in their last
-    // state may hold it.
     add("jail", "jls -n name path children.max", |line| {
+        line.strip_prefix("name=").map(String::from)
+    });
+    // Not those that a zombie holds, which is init's to reap, when it comes to it.
+    let dying = "for jid in $(jls -d dying jid | sed -n 's/^true //p'); do \
+        ps -axo jid,state | grep -q \"^ *$jid Z\" || jls -d -j $jid -n name path; done";
+    add("dying jail", dying, |line| {
         line.strip_prefix("name=").map(String::from)
     });
     add("rctl", "rctl 2>/dev/null", whole);
@@ -264,6 +268,17 @@ pub fn host() -> BTreeSet<String> {
         let (pid, jid, state) = (words.next()?, words.next()?, words.next()?);
         let is_inside = jid != "0" && jid != "JID" && !state.starts_with('Z');
         is_inside.then(|| format!("{pid} in jail {jid}"))
+    });
+    all
+}
+
+/// The host, once no jail is dying: one goes with the last of its processes. It
+/// is told when one stays.
+fn settled() -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    until_within(Duration::from_secs(3), || {
+        all = host();
+        !all.iter().any(|line| line.starts_with("dying"))
     });
     all
 }

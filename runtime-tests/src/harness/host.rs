@@ -18,8 +18,11 @@ pub fn marked(mark: &str, state_root: &Path) -> Vec<String> {
     for group in cgroups().iter().filter(|path| path.contains(mark)) {
         add("cgroup", group);
     }
-    for jail in jails().iter().filter(|jail| jail.contains(mark)) {
+    for jail in jails(false).iter().filter(|jail| jail.contains(mark)) {
         add("jail", jail);
+    }
+    for jail in jails(true).iter().filter(|jail| jail.contains(mark)) {
+        add("dying jail", jail);
     }
     for rule in rules()
         .unwrap_or_default()
@@ -104,7 +107,8 @@ pub fn snapshot() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     all.extend(mounts().into_iter().map(|m| format!("mount {m}")));
     all.extend(cgroups().into_iter().map(|g| format!("cgroup {g}")));
-    all.extend(jails().into_iter().map(|j| format!("jail {j}")));
+    all.extend(jails(false).into_iter().map(|j| format!("jail {j}")));
+    all.extend(jails(true).into_iter().map(|j| format!("dying jail {j}")));
     all.extend(
         rules()
             .unwrap_or_default()
@@ -239,7 +243,7 @@ fn walk(directory: &Path, all: &mut Vec<String>) {
 }
 
 #[cfg(target_os = "linux")]
-fn jails() -> Vec<String> {
+fn jails(_: bool) -> Vec<String> {
     Vec::new()
 }
 
@@ -354,13 +358,13 @@ pub fn cgroups() -> Vec<String> {
     Vec::new()
 }
 
+/// Those that live, or those that are dying: removed, and still held by
+/// something. A dying jail keeps its root's file system and its network stack.
 #[cfg(target_os = "freebsd")]
-fn jails() -> Vec<String> {
-    // A jail that is dying has no processes and no mounts; only sockets in
-    // their last state may hold it, which is the kernel's affair.
+fn jails(dying: bool) -> Vec<String> {
     let all = crate::sys::freebsd::jails();
-    let alive = all.iter().filter(|(.., dying)| !dying);
-    alive
+    all.iter()
+        .filter(|(.., is_dying)| *is_dying == dying)
         .map(|(_, name, path, _)| format!("{name} {path}"))
         .collect()
 }

@@ -301,12 +301,11 @@ impl<'s> Test<'s> {
     /// What is left.
     pub fn nothing_left(&self) -> Outcome {
         let mut left = host::marked(&self.mark, &self.state_root());
-        // A process that was killed may take a moment to be gone.
+        // A process that was killed may take a moment to be gone, and a jail
+        // with it.
         let end = Instant::now() + Duration::from_secs(1);
-        while !left.is_empty()
-            && left.iter().all(|l| l.starts_with("process"))
-            && Instant::now() < end
-        {
+        let passes = |l: &String| l.starts_with("process") || l.starts_with("dying jail");
+        while !left.is_empty() && left.iter().all(passes) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(20));
             left = host::marked(&self.mark, &self.state_root());
         }

@@ -125,31 +125,37 @@ fn returned(pairs: &mut Pairs) -> Result<OwnedFd, Fault> {
     Ok(descriptor)
 }
 
-/// jail_attach_jd(2) and jail_remove_jd(2) by number (sys/syscall.h): the C
-/// library of FreeBSD 14 has neither.
-const SYS_ATTACH: libc::c_int = 597;
-const SYS_REMOVE: libc::c_int = 598;
+/// JAIL_USE_DESC of sys/jail.h (FreeBSD 15): the jail is the descriptor's.
+const USE_DESCRIPTOR: i32 = 0x10;
 
 /// As [`attach`], by descriptor.
+///
+/// Not by jail_attach_jd(2): each of its calls keeps a reference to the jail for
+/// good (seen with 15.1), so that the jail never ends dying. What it holds stays
+/// with it: its root directory's file system, its vnet, and the account of its
+/// name, which the next jail of that name gets.
 ///
 /// # Errors
 /// As there; ENOENT when the jail is gone.
 pub fn attach_to(jail: BorrowedFd<'_>) -> io::Result<()> {
-    by_descriptor(SYS_ATTACH, jail)
+    let number = jail.as_raw_fd().to_ne_bytes().to_vec();
+    let flags = UPDATE | USE_DESCRIPTOR | libc::JAIL_ATTACH;
+    set(&[(DESCRIPTOR.into(), Some(number))], flags).map_err(|fault| fault.errno)?;
+    Ok(())
 }
+
+/// jail_remove_jd(2) by number (sys/syscall.h): the C library of FreeBSD 14 does
+/// not have it.
+const SYS_REMOVE: libc::c_int = 598;
 
 /// As [`remove`], by descriptor.
 ///
 /// # Errors
 /// ENOENT when the jail is gone.
 pub fn remove_by(jail: BorrowedFd<'_>) -> io::Result<()> {
-    by_descriptor(SYS_REMOVE, jail)
-}
-
-fn by_descriptor(call: libc::c_int, jail: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: both calls take one int. A kernel without them would answer with
+    // SAFETY: the call takes one int. A kernel without it would answer with
     // SIGSYS, but gives no jail descriptors either.
-    Errno::result(unsafe { libc::syscall(call, jail.as_raw_fd()) })?;
+    Errno::result(unsafe { libc::syscall(SYS_REMOVE, jail.as_raw_fd()) })?;
     Ok(())
 }
 
