@@ -290,11 +290,13 @@ pub fn stats(state: &State) -> Result<Stats> {
     let mut stats = Stats::default();
     // The jail's account has what processes used that are gone, in whole
     // seconds; the processes tell of their own to the microsecond.
-    let own = process::cpu_time(&jids(jail)?).doing("read", "the processor time")?;
+    let own = process::usage(&jids(jail)?).doing("read", "what the processes use")?;
     stats.cpu.usage.total = own.total.max(get("cputime") * 1_000_000_000);
     stats.cpu.usage.kernel = own.kernel;
     stats.cpu.usage.user = own.user;
     stats.memory.usage = entry("memoryuse");
+    // The account of it is the same sum, made once a second.
+    stats.memory.usage.usage = own.resident;
     stats.memory.swap = entry("swapuse");
     stats.pids.current = get("maxproc");
     stats.pids.limit = backend::denied_at(&jail.name, "maxproc").unwrap_or(0);
