@@ -39,6 +39,10 @@ pub const CASES: &[Case] = &[
         run: busy,
     },
     Case {
+        name: "mounts/root-is-free",
+        run: root_is_free,
+    },
+    Case {
         name: "mounts/df",
         run: df,
     },
@@ -55,6 +59,21 @@ pub const CASES: &[Case] = &[
 fn add(c: &mut Value, mounts: Value) {
     let all = c["mounts"].as_array_mut().expect("mounts");
     all.extend(mounts.as_array().expect("a list").iter().cloned());
+}
+
+/// An engine unmounts the root when delete has returned, and not by force.
+fn root_is_free(t: &Test) -> Outcome {
+    let own = t.dir.join("b");
+    let own = own.display();
+    for _ in 0..5 {
+        sh(&format!("mkdir -p {own}; mount -t tmpfs tmpfs {own}"))?;
+        let bundle = t.sleeping("b", |_| {})?;
+        t.up(&bundle, "a")?;
+        t.ok(&["exec", "a", "sh", "-c", "sleep 1000 & cd /tmp"])?;
+        t.down("a")?;
+        sh(&format!("umount {own}"))?;
+    }
+    Ok(())
 }
 
 /// unionfs over a directory of the root: what is written goes to the upper one.
