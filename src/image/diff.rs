@@ -361,7 +361,7 @@ fn close(listing: &Listing, present: &mut Bits, changed: &HashSet<FileId>) -> Re
         }
         let is_present = present.has(number);
         if is_present {
-            total += node.size;
+            total += listing.share(&node);
             for (_, number, done) in above.iter_mut().rev() {
                 if std::mem::replace(done, true) {
                     break;
@@ -536,6 +536,23 @@ mod tests {
         let mut new = BASE.to_vec();
         new[5] = ("e", b"2");
         assert_eq!(difference("apart", &base(&[BASE]), &new).0, ["", "d", "e"]);
+    }
+
+    #[test]
+    fn a_file_with_several_names_counts_once() {
+        let listing = base(&[&[
+            ("a", b"123456"),
+            ("b=a", b""),
+            ("c=a", b""),
+            ("d", b"12"),
+            ("e", b""),
+        ]]);
+        let mut paths = listing.paths().unwrap();
+        let mut total = 0;
+        while let Some((_, node)) = paths.next().unwrap() {
+            total += listing.share(&node);
+        }
+        assert_eq!(total, 8);
     }
 
     #[test]

@@ -644,6 +644,13 @@ impl Listing {
         self.files.as_ref().and_then(|all| all.get(&file).copied())
     }
 
+    /// What falls to one of a file's names of its bytes, rounded up, so that those
+    /// of all names are the size of what a layer has of it.
+    pub fn share(&self, node: &Node) -> u64 {
+        let names = self.names(node.file).unwrap_or(1);
+        node.size.div_ceil(u64::from(names.max(1)))
+    }
+
     /// What a path was before a point.
     fn target<'a>(&'a self, mut key: &'a [u8], mut before: u64) -> Option<&'a Node> {
         loop {

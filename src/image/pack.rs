@@ -252,7 +252,7 @@ impl Survey {
         };
         let mut paths = listing.paths()?;
         while let Some((key, node)) = paths.next()? {
-            survey.total += node.size;
+            survey.total += listing.share(&node);
             survey.newest = survey.newest.max(node.mtime.0);
             survey.freebsd |= OF_FREEBSD.contains(&key.as_slice());
             survey.linux |= OF_LINUX.contains(&key.as_slice());
