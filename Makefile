@@ -51,7 +51,8 @@ cross:
 cross-lint:
 	tools/cross.sh lint
 
-# IMAGE=disk.qcow2 (or .raw, .xz), or KERNEL=file with ROOT=file.raw
+# IMAGE=disk.qcow2 (or .raw, .xz), or KERNEL=file with ROOT=file.raw; and
+# FREEBSD_SYSROOT=DIR, to link statically against
 vm-test:
 	IMAGE="$(IMAGE)" KERNEL="$(KERNEL)" ROOT="$(ROOT)" tools/vm-test.sh
 

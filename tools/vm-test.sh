@@ -6,6 +6,9 @@ cd "$(dirname "$0")/.."
 . tools/lib.sh
 
 [ -n "${IMAGE:-}${KERNEL:-}" ] || die "name IMAGE=disk.qcow2, or KERNEL=file and ROOT=file.raw"
+# A container's root has no libraries, and the suite and the sample bundles run
+# these programs in it.
+[ -n "${FREEBSD_SYSROOT:-}" ] || die "name FREEBSD_SYSROOT=DIR, too, a FreeBSD installation (an unpacked base.txz) to link the programs statically against"
 tools/deps.sh vm
 built=$(tools/cross.sh)
 built="$built $(tools/cross.sh shim-test)"
