@@ -18,11 +18,8 @@ pub fn marked(mark: &str, state_root: &Path) -> Vec<String> {
     for group in cgroups().iter().filter(|path| path.contains(mark)) {
         add("cgroup", group);
     }
-    for jail in jails(false).iter().filter(|jail| jail.contains(mark)) {
-        add("jail", jail);
-    }
-    for jail in jails(true).iter().filter(|jail| jail.contains(mark)) {
-        add("dying jail", jail);
+    for (what, jail) in jails().iter().filter(|(_, jail)| jail.contains(mark)) {
+        add(what, jail);
     }
     for rule in rules()
         .unwrap_or_default()
@@ -107,8 +104,7 @@ pub fn snapshot() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     all.extend(mounts().into_iter().map(|m| format!("mount {m}")));
     all.extend(cgroups().into_iter().map(|g| format!("cgroup {g}")));
-    all.extend(jails(false).into_iter().map(|j| format!("jail {j}")));
-    all.extend(jails(true).into_iter().map(|j| format!("dying jail {j}")));
+    all.extend(jails().iter().map(|(what, j)| format!("{what} {j}")));
     all.extend(
         rules()
             .unwrap_or_default()
@@ -243,7 +239,7 @@ fn walk(directory: &Path, all: &mut Vec<String>) {
 }
 
 #[cfg(target_os = "linux")]
-fn jails(_: bool) -> Vec<String> {
+fn jails() -> Vec<(&'static str, String)> {
     Vec::new()
 }
 
@@ -358,14 +354,16 @@ pub fn cgroups() -> Vec<String> {
     Vec::new()
 }
 
-/// Those that live, or those that are dying: removed, and still held by
-/// something. A dying jail keeps its root's file system and its network stack.
+/// Each jail, after what it is: one that is dying was removed, and is still held
+/// by something. It keeps its root's file system and its network stack.
 #[cfg(target_os = "freebsd")]
-fn jails(dying: bool) -> Vec<String> {
+fn jails() -> Vec<(&'static str, String)> {
     let all = crate::sys::freebsd::jails();
     all.iter()
-        .filter(|(.., is_dying)| *is_dying == dying)
-        .map(|(_, name, path, _)| format!("{name} {path}"))
+        .map(|(_, name, path, dying)| {
+            let what = if *dying { "dying jail" } else { "jail" };
+            (what, format!("{name} {path}"))
+        })
         .collect()
 }
 
